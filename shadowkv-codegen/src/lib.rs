@@ -1,0 +1,5 @@
+//! Ahead-of-time generator of `ShadowKV` CUDA kernels and Rust launchers from a YAML model spec.
+//!
+//! Data flows one way: [`spec`] -> plan -> emit -> compile.
+
+pub mod spec;
