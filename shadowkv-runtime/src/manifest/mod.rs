@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 mod expr;
+mod file;
+mod geometry;
 
 pub use expr::{EvalError, Expr, ExprError, Sizes};
+pub use file::ManifestError;
+pub use geometry::{GeometryError, LaunchDims};
 
 /// Version of the manifest's own format; a reader refuses any other.
 pub const MANIFEST_SCHEMA: u32 = 1;
@@ -39,7 +43,7 @@ pub struct Manifest {
 pub struct Kernel {
     /// Short name, the same on every side: template, source, launcher, oracle, test, bench.
     pub name: String,
-    /// Symbol of the entry point; tells dtype, head dim, group, rank, chunk and RoPE layout.
+    /// Symbol of the entry point; tells dtype, head dim, group, rank, chunk and `RoPE` layout.
     pub entry: String,
     /// One line on what it does.
     pub summary: String,
@@ -148,7 +152,7 @@ pub struct Work {
     pub read_bytes: Expr,
     /// Bytes that must be written to device memory.
     pub written_bytes: Expr,
-    /// Bytes that must cross PCIe.
+    /// Bytes that must cross `PCIe`.
     pub host_bytes: Expr,
     /// Floating-point operations of the products (a multiply-add is two).
     pub flops: Expr,
