@@ -1,0 +1,71 @@
+//! One module per kernel: its tile, the rule for the default tile, and its plan.
+
+use super::tiles::Tiles;
+use super::{Constant, KernelPlan, PlanError};
+use crate::spec::Spec;
+
+mod chunk_landmarks;
+mod gather_values;
+mod key_gram;
+mod key_project;
+mod landmark_score;
+mod reconstruct_keys;
+mod select_chunks;
+
+pub use chunk_landmarks::ChunkLandmarksTile;
+pub use gather_values::GatherValuesTile;
+pub use key_gram::KeyGramTile;
+pub use key_project::KeyProjectTile;
+pub use landmark_score::LandmarkScoreTile;
+pub use reconstruct_keys::ReconstructKeysTile;
+pub use select_chunks::SelectChunksTile;
+
+/// One kernel of the package: its name is also that of its template, launcher, oracle, test and bench.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelDefinition {
+    /// Short name.
+    pub name: &'static str,
+    /// Makes its plan.
+    pub plan: fn(&Spec, &Tiles) -> Result<KernelPlan, PlanError>,
+}
+
+/// All kernels, in the order in which a decoder first needs them: prefill, then the steps of one decode.
+pub const KERNELS: &[KernelDefinition] = &[
+    KernelDefinition { name: key_gram::NAME, plan: |spec, tiles| key_gram::plan(spec, &tiles.key_gram) },
+    KernelDefinition { name: key_project::NAME, plan: |spec, tiles| key_project::plan(spec, &tiles.key_project) },
+    KernelDefinition {
+        name: chunk_landmarks::NAME,
+        plan: |spec, tiles| chunk_landmarks::plan(spec, &tiles.chunk_landmarks),
+    },
+    KernelDefinition {
+        name: landmark_score::NAME,
+        plan: |spec, tiles| landmark_score::plan(spec, &tiles.landmark_score),
+    },
+    KernelDefinition {
+        name: select_chunks::NAME,
+        plan: |spec, tiles| select_chunks::plan(spec, &tiles.select_chunks),
+    },
+    KernelDefinition {
+        name: gather_values::NAME,
+        plan: |spec, tiles| gather_values::plan(spec, &tiles.gather_values),
+    },
+    KernelDefinition {
+        name: reconstruct_keys::NAME,
+        plan: |spec, tiles| reconstruct_keys::plan(spec, &tiles.reconstruct_keys),
+    },
+];
+
+/// The rule a tile value must satisfy, checked with the kernel and the field in the error.
+fn require(
+    satisfied: bool,
+    kernel: &'static str,
+    field: &'static str,
+    value: u32,
+    rule: impl FnOnce() -> String,
+) -> Result<(), PlanError> {
+    if satisfied { Ok(()) } else { Err(PlanError::Tile { kernel, field, value, rule: rule() }) }
+}
+
+fn constant(name: &'static str, value: u32, doc: &'static str) -> Constant {
+    Constant { name, value: i64::from(value), doc }
+}

@@ -1,0 +1,144 @@
+//! `select_chunks`: the exact top-k of the scores, and what is missing from the slots.
+
+use serde::{Deserialize, Serialize};
+use shadowkv_runtime::manifest::{Access, Dtype};
+
+use super::super::builder::{Builder, shape};
+use super::super::tiles::Limits;
+use super::super::{KernelPlan, PlanError, entry_suffix};
+use super::{constant, require};
+use crate::spec::Spec;
+
+pub(super) const NAME: &str = "select_chunks";
+
+/// Digits of the radix selection.
+const RADIX_BITS: u32 = 11;
+
+/// Words of scalars that threads tell each other.
+const SCALARS: u32 = 64;
+
+/// Tile of `select_chunks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectChunksTile {
+    /// Warps of a block.
+    pub warps: u32,
+    /// Chunks whose scores one block reads; longer lists are shared by several blocks.
+    pub split_chunks: u32,
+    /// Keys kept in shared memory; the rest is reread from L2.
+    pub keys_shared: u32,
+}
+
+impl SelectChunksTile {
+    /// 16384 keys (131072 tokens at 8 a chunk) in shared memory and one block for as many; fewer where the slots' lists
+    /// leave less room.
+    pub fn heuristic(spec: &Spec, limits: &Limits) -> SelectChunksTile {
+        let words = limits.shared_bytes_per_block / 4;
+        let others = (1 << RADIX_BITS) + 2 * spec.shadowkv.selected_chunks() + SCALARS;
+        let room = words.saturating_sub(others) / 4 * 4;
+        let needed = (spec.shadowkv.resident_chunks + spec.shadowkv.selected_chunks()).next_multiple_of(4);
+        let keys_shared = 16384.min(room).max(needed);
+        SelectChunksTile { warps: 16, split_chunks: keys_shared, keys_shared }
+    }
+}
+
+pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, PlanError> {
+    let build = Builder { kernel: NAME };
+    let kv_heads = spec.attention.kv_heads;
+    let gqa_ratio = spec.attention.gqa_ratio;
+    let selected = spec.shadowkv.selected_chunks();
+    let resident = spec.shadowkv.resident_chunks;
+    let SelectChunksTile { warps, split_chunks, keys_shared } = *tile;
+    require(warps.is_power_of_two() && warps <= 16, NAME, "warps", warps, || "1, 2, 4, 8 or 16".into())?;
+    require(keys_shared % 4 == 0 && keys_shared >= resident + selected, NAME, "keys_shared", keys_shared, || {
+        format!("a multiple of 4, at least resident_chunks + selected chunks = {}", resident + selected)
+    })?;
+    require(split_chunks > 0 && split_chunks % 4 == 0 && split_chunks <= keys_shared, NAME, "split_chunks", split_chunks, || {
+        format!("a multiple of 4 up to keys_shared = {keys_shared}")
+    })?;
+
+    let threads = warps * 32;
+    let bins = 1 << RADIX_BITS;
+    let shared = (keys_shared + bins + 2 * selected + SCALARS) * 4;
+    let per_list = shape!["batch", kv_heads, selected];
+    let per_slot = shape!["batch", kv_heads, resident];
+    let per_head = shape!["batch", kv_heads];
+    let mut arguments = vec![
+        build.scores(spec, Access::Read)?,
+        build.span_softmax(spec, Access::Read)?,
+        build.chunk_count("compressed chunks of each sequence, outliers included")?,
+        build.pointer("step", Dtype::U32, Access::Read, shape![1], "number of this decode step, counted from 1")?,
+        build.pointer(
+            "sequence_epoch",
+            Dtype::U32,
+            Access::Read,
+            shape!["batch"],
+            "epoch of each batch entry; slots of another epoch count as empty",
+        )?,
+        build.pointer("slot_epoch", Dtype::U32, Access::ReadWrite, per_head, "epoch in which the slots were last filled")?,
+        build.pointer("slot_chunk", Dtype::I32, Access::ReadWrite, per_slot, "chunk in each slot, -1 = empty")?,
+        build.pointer("slot_stamp", Dtype::U32, Access::ReadWrite, per_slot, "step in which each slot was last used, 0 = never")?,
+        build.pointer(
+            "selected_chunks",
+            Dtype::I32,
+            Access::Write,
+            per_list,
+            "the best chunks, ascending, padded with -1",
+        )?,
+        build.pointer("selected_slots", Dtype::I32, Access::Write, per_list, "slot of each selected chunk, padded with -1")?,
+    ];
+    arguments.extend(build.missing(spec, Access::Write)?);
+    arguments.extend([
+        build.pointer(
+            "key_workspace",
+            Dtype::U32,
+            Access::ReadWrite,
+            shape!["batch", kv_heads, "score_stride"],
+            "keys of lists that several blocks share; contents do not matter",
+        )?,
+        build.pointer(
+            "arrivals",
+            Dtype::U32,
+            Access::ReadWrite,
+            per_head,
+            "arrival counters: 0 before the first launch, and 0 again after every launch",
+        )?,
+        build.score_stride(),
+    ]);
+    Ok(KernelPlan {
+        name: NAME,
+        entry: format!("{NAME}_{}", entry_suffix(spec)),
+        summary: "The k best chunks of every KV head, which of them are missing from the slots, and where they go.",
+        notes: vec![
+            "ShadowKV, section 4.2: a chunk's score is the largest softmax weight any query head of the group gives it, here as".into(),
+            "max_g (scores[g, j] - logsumexp_g), which orders alike and does not underflow into ties.".into(),
+            "Equal scores: the lower chunk first. Fewer candidates than k: all of them. Slots are refilled by least recent".into(),
+            "use: hits are stamped before victims are chosen, and a victim's stamp is older than this step.".into(),
+            String::new(),
+            "scores [batch, kv_heads, gqa_ratio, score_stride] f32 -> selected and missing lists [batch, kv_heads, k] i32.".into(),
+            format!("One block per sequence and KV head for up to {split_chunks} chunks; of several, the last to arrive does the rest."),
+        ],
+        headers: &["spec.cuh"],
+        constants: vec![
+            constant("THREADS", threads, "threads of a block"),
+            constant("SPLIT_CHUNKS", split_chunks, "chunks whose scores one block reads"),
+            constant("KEYS_SHARED", keys_shared, "keys kept in shared memory"),
+            constant("RADIX_BITS", RADIX_BITS, "bits of a digit of the radix selection"),
+            constant("RADIX_BINS", bins, "values of a digit"),
+            constant("BINS_PER_THREAD", bins / threads, "bins a thread sums"),
+            constant("SHARED_BYTES", shared, "dynamic shared memory"),
+        ],
+        arguments,
+        geometry: build.geometry(
+            [&format!("max(ceil_div(max_chunks, {split_chunks}), 1)"), &kv_heads.to_string(), "batch"],
+            threads,
+            shared,
+        )?,
+        work: build.work(
+            &format!("total_chunks * {} + batch * {}", kv_heads * gqa_ratio * 4, kv_heads * resident * 8),
+            &format!("batch * {}", kv_heads * selected * 16),
+            "0",
+            "0",
+        )?,
+    })
+}

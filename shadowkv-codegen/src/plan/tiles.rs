@@ -1,0 +1,86 @@
+//! Tile choices as data, and the limits they must fit.
+
+use serde::{Deserialize, Serialize};
+
+use super::kernels::{
+    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
+    ReconstructKeysTile, SelectChunksTile,
+};
+use super::{KernelPlan, PlanError};
+use crate::spec::Spec;
+
+/// What a block may use on every GPU the kernels must run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Dynamic shared memory of a block, bytes.
+    pub shared_bytes_per_block: u32,
+    /// Threads of a block.
+    pub threads_per_block: u32,
+}
+
+impl Limits {
+    /// The least of all architectures this version compiles for: 99 KiB (`sm_86`, `sm_89`, `sm_120`), less what a kernel
+    /// may declare statically. Sources planned within it run everywhere.
+    pub fn portable() -> Limits {
+        Limits { shared_bytes_per_block: 97 * 1024, threads_per_block: 1024 }
+    }
+
+    pub(super) fn check(&self, kernel: &KernelPlan) -> Result<(), PlanError> {
+        if kernel.geometry.shared_bytes > self.shared_bytes_per_block {
+            return Err(PlanError::SharedMemory {
+                kernel: kernel.name,
+                needed: kernel.geometry.shared_bytes,
+                available: self.shared_bytes_per_block,
+                remedy: if kernel.name == "select_chunks" {
+                    "shadowkv.sparse_budget or shadowkv.resident_chunks"
+                } else {
+                    "the kernel's tile sizes"
+                },
+            });
+        }
+        if kernel.geometry.threads > self.threads_per_block {
+            return Err(PlanError::Tile {
+                kernel: kernel.name,
+                field: "warps",
+                value: kernel.geometry.threads / 32,
+                rule: format!("at most {} threads per block", self.threads_per_block),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// One tile choice per kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tiles {
+    /// Tile of `key_gram`.
+    pub key_gram: KeyGramTile,
+    /// Tile of `key_project`.
+    pub key_project: KeyProjectTile,
+    /// Tile of `chunk_landmarks`.
+    pub chunk_landmarks: ChunkLandmarksTile,
+    /// Tile of `landmark_score`.
+    pub landmark_score: LandmarkScoreTile,
+    /// Tile of `select_chunks`.
+    pub select_chunks: SelectChunksTile,
+    /// Tile of `gather_values`.
+    pub gather_values: GatherValuesTile,
+    /// Tile of `reconstruct_keys`.
+    pub reconstruct_keys: ReconstructKeysTile,
+}
+
+impl Tiles {
+    /// The default tiles: each kernel's module says by which rule.
+    pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
+        Tiles {
+            key_gram: KeyGramTile::heuristic(spec),
+            key_project: KeyProjectTile::heuristic(spec),
+            chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
+            landmark_score: LandmarkScoreTile::heuristic(),
+            select_chunks: SelectChunksTile::heuristic(spec, limits),
+            gather_values: GatherValuesTile::heuristic(),
+            reconstruct_keys: ReconstructKeysTile::heuristic(spec, limits),
+        }
+    }
+}
