@@ -2,4 +2,5 @@
 //!
 //! The runtime never depends on the code generator; it reads what the generator wrote.
 
+pub mod launch;
 pub mod manifest;

@@ -33,8 +33,20 @@ pub struct Manifest {
     pub constants: BTreeMap<String, i64>,
     /// Runtime sizes that geometry and shapes may name, with their meaning and unit.
     pub sizes: BTreeMap<String, String>,
+    /// Headers that the kernels' sources include, in the order of inclusion.
+    pub headers: Vec<Header>,
     /// The kernels, in the order in which a decoder first needs them.
     pub kernels: Vec<Kernel>,
+}
+
+/// A header of the package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// File name, relative to the manifest and as it is included.
+    pub file: String,
+    /// SHA-256 of that file, lower-case hex.
+    pub sha256: String,
 }
 
 /// One kernel of a package.
