@@ -2,4 +2,10 @@
 //!
 //! The runtime never depends on the code generator; it reads what the generator wrote.
 
+pub mod cache;
+pub(crate) mod command;
+pub(crate) mod digest;
+pub mod doctor;
+pub mod env;
 pub mod manifest;
+pub mod nvrtc;
