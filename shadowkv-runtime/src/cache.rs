@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use crate::env::CACHE_DIR;
 
 const STAGING_PREFIX: &str = ".staging-";
-/// Staging folders this old belong to nobody who is still alive.
-const STAGING_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Folders under construction this old belong to nobody who is still alive.
+pub const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -204,8 +204,9 @@ impl Cache {
         Err(CacheError::io("replace", target, error))
     }
 
-    /// Removes what processes that were killed while building left in `folder` a day ago or earlier.
-    pub fn sweep(folder: &Path) {
+    /// Removes what processes that were killed while building left in `folder` at least `age` ago:
+    /// [`ABANDONED`], or less for a caller that knows to be the only one.
+    pub fn sweep(folder: &Path, age: Duration) {
         let Ok(entries) = fs::read_dir(folder) else {
             return;
         };
@@ -215,10 +216,10 @@ impl Cache {
                 .to_string_lossy()
                 .starts_with(STAGING_PREFIX);
             let modified = entry.metadata().and_then(|data| data.modified());
-            let age = modified
+            let since = modified
                 .ok()
                 .and_then(|time| SystemTime::now().duration_since(time).ok());
-            if ours && age.is_some_and(|age| age > STAGING_LIFETIME) {
+            if ours && since.is_some_and(|since| since >= age) {
                 // Best effort: another process may be sweeping too.
                 let _ = fs::remove_dir_all(entry.path());
             }

@@ -168,6 +168,13 @@ fn order_and_thoroughness() {
 }
 
 #[test]
+fn the_same_search_ends_the_same_way_twice() {
+    let Some(nvrtc) = common::nvrtc() else { return };
+    let again = common::nvrtc().unwrap();
+    assert_eq!(again.discovery().chosen, nvrtc.discovery().chosen);
+}
+
+#[test]
 fn the_variable_is_obeyed_or_it_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let missing = root.path().join("missing");

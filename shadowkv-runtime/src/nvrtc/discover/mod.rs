@@ -9,7 +9,9 @@ mod folder;
 mod python;
 mod report;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 pub use python::PythonSearch;
 pub use report::{Candidate, Discovery, Outcome, Place, Rejection, Source};
@@ -184,11 +186,14 @@ impl Scan {
         if !self.goes_on() {
             return;
         }
+        // A bare file name would send the loader off to search for it.
+        let library = &std::path::absolute(library).unwrap_or_else(|_| library.to_owned());
         let outcome = match folder::inspect(library) {
             Err(reason) => Outcome::Rejected { reason },
             Ok(()) if self.chosen.is_some() => Outcome::Spare,
             Ok(()) => match load(library, library) {
                 Ok((version, builtins, api)) => {
+                    remember(library);
                     self.choose(source, library, version, builtins, api)
                 }
                 Err(reason) => Outcome::Rejected { reason },
@@ -247,6 +252,10 @@ impl Scan {
                 }
             };
             let library = loaded.actual_path().unwrap_or_else(|| name.clone());
+            if is_ours(&library) {
+                self.note(Source::Loader, Some(library), Outcome::AlreadyLoaded);
+                continue;
+            }
             let outcome = match keep(loaded, &library) {
                 Ok((version, builtins, api)) => {
                     self.choose(Source::Loader, &library, version, builtins, api)
@@ -287,6 +296,24 @@ impl Scan {
             Ok(()) => self.library(Source::Cache, &folder.join(wheel.library_name())),
         }
     }
+}
+
+/// Libraries loaded by path. The loader answers with them when it is asked by name later, which says
+/// nothing about its own path: the same search has to end the same way the second time.
+static OURS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn real(library: &Path) -> PathBuf {
+    std::fs::canonicalize(library).unwrap_or_else(|_| library.to_owned())
+}
+
+fn remember(library: &Path) {
+    let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    ours.insert(real(library));
+}
+
+fn is_ours(library: &Path) -> bool {
+    let ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    ours.contains(&real(library))
 }
 
 /// Loads a library together with its builtins.

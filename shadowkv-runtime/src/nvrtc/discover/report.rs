@@ -92,6 +92,8 @@ pub enum Outcome {
         /// Why not.
         reason: Rejection,
     },
+    /// The loader names a library that this program has loaded itself, from another place.
+    AlreadyLoaded,
     /// A library that looks right and is not needed.
     Spare,
     /// The library in use.
@@ -206,6 +208,7 @@ impl fmt::Display for Outcome {
             Outcome::LoaderRefused { reason } => write!(f, "not found ({reason})"),
             Outcome::Python { trouble } => f.write_str(trouble),
             Outcome::Rejected { reason } => reason.fmt(f),
+            Outcome::AlreadyLoaded => f.write_str("loaded by ourselves before, from its own place"),
             Outcome::Spare => f.write_str("usable, not needed"),
             Outcome::Chosen { version } => write!(f, "NVRTC {}.{}, in use", version.0, version.1),
         }

