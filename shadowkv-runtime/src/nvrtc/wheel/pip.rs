@@ -68,6 +68,17 @@ impl Installer {
         parts.collect::<Vec<_>>().join(" ")
     }
 
+    /// The command that prints the version, and fails where the installer cannot be used.
+    pub(crate) fn version_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // `uv pip` has no such option.
+        if self.kind == InstallerKind::Pip {
+            command.args(&self.arguments);
+        }
+        command.arg("--version");
+        command
+    }
+
     fn command(&self, folder: &Path, requirements: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
@@ -149,6 +160,14 @@ pub(super) fn fetch(
                 lines: String::new(),
             },
         })?;
+        // uv runs without a Python and installs for none.
+        if output.stderr.contains("No interpreter found") {
+            tried.push(Attempt {
+                command: label,
+                reason: "finds no Python".to_owned(),
+            });
+            continue;
+        }
         if !output.status.success() {
             return Err(failure(label, folder, &output));
         }
@@ -177,9 +196,7 @@ struct Missing {
 
 /// Asks for the version: tells a Python without pip from a pip that fails.
 fn probe(installer: &Installer) -> Result<(), Missing> {
-    let mut command = Command::new(&installer.program);
-    command.args(&installer.arguments).arg("--version");
-    let output = command::run(&mut command, PROBE_LIMIT);
+    let output = command::run(&mut installer.version_command(), PROBE_LIMIT);
     let output = output.map_err(|error| Missing {
         program: matches!(error, RunError::NotFound),
         reason: error.to_string(),
