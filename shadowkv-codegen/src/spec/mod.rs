@@ -1,10 +1,30 @@
 //! The model spec: what the YAML says ([`raw`]) and what it means ([`Spec`]).
 //!
-//! Every later stage takes only the resolved [`Spec`], in which nothing is left open.
+//! A text becomes a tree with places, the tree is checked against the [schema](json_schema), read into [`raw::RawSpec`],
+//! and resolved. Every later stage takes only the resolved [`Spec`], in which nothing is left open.
 
+mod check;
+mod error;
+pub mod limits;
+mod load;
+mod node;
+mod overrides;
+mod problem;
+pub mod raw;
+mod resolve;
 mod resolved;
+mod rope;
+mod scalar;
+mod schema;
+mod source;
 
+pub use error::{InvalidSpec, SpecError};
+pub use overrides::{Override, OverrideError};
+pub use problem::{Problem, ProblemKind};
 pub use resolved::{
-    Activation, Attention, Decoder, ModelFamily, Rope, RopeLayout, RopeScaling, ShadowKv, Spec,
-    Storage, StorageType, TensorNames,
+    Activation, Attention, Decoder, LongRopeTable, ModelFamily, Rope, RopeLayout, RopeScaling,
+    ShadowKv, Spec, Storage, StorageType, TensorNames,
 };
+pub use rope::RopeTables;
+pub use schema::json_schema;
+pub use source::Place;

@@ -1,6 +1,7 @@
 //! The resolved spec: every default filled in, every value checked.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A complete, valid model spec.
 ///
@@ -59,7 +60,7 @@ pub struct Rope {
 }
 
 /// Which elements of the rotary part form a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RopeLayout {
     /// Element `i` with `i + rotary_dim / 2` (Llama, Qwen, Phi, Yi).
@@ -70,7 +71,7 @@ pub enum RopeLayout {
 
 /// Scaling of the rotary frequencies.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum RopeScaling {
     /// Plain `base^(-2i/rotary_dim)`.
     None,
@@ -114,7 +115,7 @@ pub enum RopeScaling {
 }
 
 /// One of the two frequency tables of `LongRoPE`; the discriminant is the table's index in the emitted code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LongRopeTable {
     /// The table of `short_factor`, index 0.
@@ -163,7 +164,7 @@ pub struct Storage {
 }
 
 /// An element type of stored tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageType {
     /// bfloat16, 2 bytes.
@@ -211,7 +212,7 @@ pub struct Decoder {
 }
 
 /// Model family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelFamily {
     /// Llama 2/3, Yi, `SmolLM2`.
@@ -229,7 +230,7 @@ pub enum ModelFamily {
 }
 
 /// Activation of the MLP's gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x * sigmoid(x)`.
@@ -237,7 +238,7 @@ pub enum Activation {
 }
 
 /// How the weights of a checkpoint are named and fused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TensorNames {
     /// `model.layers.L.self_attn.{q,k,v}_proj`, `mlp.{gate,up,down}_proj` (llama, mistral, qwen2, qwen3).
@@ -247,5 +248,6 @@ pub enum TensorNames {
     /// Llama's names with fused `gate_up_proj` (the transformers form of GLM).
     Glm,
     /// `transformer.encoder.layers.L.self_attention.query_key_value` (the original GLM form).
+    #[serde(rename = "chatglm")]
     ChatGlm,
 }
