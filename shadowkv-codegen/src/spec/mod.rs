@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+pub mod import;
 pub mod limits;
 mod load;
 mod node;
