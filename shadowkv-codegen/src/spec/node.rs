@@ -67,7 +67,9 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Box
             "control character U+{:04X} in the text",
             u32::from(character)
         );
-        return Err(problem(ProblemKind::Syntax, at..at + 1, message));
+        let mut control = problem(ProblemKind::Syntax, at..at + character.len_utf8(), message);
+        control.help = Some("remove it; is this a text file?".to_owned());
+        return Err(control);
     }
     Builder {
         offsets: Offsets::new(text),

@@ -31,7 +31,8 @@ fn a_directory() {
     let folder = tempfile::tempdir().unwrap();
     let error = Spec::load(folder.path(), &[]).unwrap_err();
     assert!(matches!(error, SpecError::Directory { .. }));
-    let expected = "error: `PATH` is a directory, not a spec file\n  |\n  = help: name the YAML file inside it";
+    let expected =
+        "error: `PATH` is a directory, not a spec file\n |\n = help: name the YAML file inside it";
     assert_eq!(rendered(folder.path(), &error), expected);
 }
 
@@ -40,7 +41,7 @@ fn not_utf8() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"name: x\ndescription: caf\xe9\n").unwrap();
     let error = Spec::load(file.path(), &[]).unwrap_err();
-    let expected = "error: `PATH` is not UTF-8: the byte at offset 24 (line 2) begins no character\n  |\n  = help: save the file as UTF-8";
+    let expected = "error: `PATH` is not UTF-8: the byte at offset 24 (line 2) begins no character\n |\n = help: save the file as UTF-8";
     assert_eq!(rendered(file.path(), &error), expected);
 }
 
@@ -52,7 +53,7 @@ fn a_sparse_gigabyte_is_refused_by_its_size() {
     let begun = Instant::now();
     let error = Spec::load(file.path(), &[]).unwrap_err();
     assert!(begun.elapsed() < Duration::from_millis(500));
-    let expected = "error: `PATH` is larger than 1048576 bytes, the limit for a spec\n  |\n  = help: a spec is a few KiB of YAML; is this the right file?";
+    let expected = "error: `PATH` is larger than 1048576 bytes, the limit for a spec\n |\n = help: a spec is a few KiB of YAML; is this the right file?";
     assert_eq!(rendered(file.path(), &error), expected);
 }
 
@@ -121,7 +122,7 @@ fn long_lines_and_many_keys() {
     assert_eq!(kind(&"x".repeat(1_000_000)), ProblemKind::WrongType);
     assert_eq!(
         kind(&format!("{}: 1\n", "x".repeat(1000))),
-        ProblemKind::MissingField
+        ProblemKind::UnknownField
     );
     assert_eq!(
         kind(&format!(

@@ -5,6 +5,7 @@
 mod config;
 mod error;
 mod family;
+mod features;
 mod fields;
 mod scaling;
 mod write;

@@ -100,14 +100,20 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
 
 /// A wrong layout changes every number and nothing else says so.
 fn layout(family: ModelFamily, layout: RopeLayout, findings: &mut Findings) {
-    let (right, name) = match family {
-        ModelFamily::Glm => (RopeLayout::Interleaved, "interleaved"),
-        _ => (RopeLayout::HalfSplit, "half_split"),
+    let (half_split, interleaved) = ("half_split", "interleaved");
+    let (right, name, other) = match family {
+        ModelFamily::Glm => (RopeLayout::Interleaved, interleaved, half_split),
+        _ => (RopeLayout::HalfSplit, half_split, interleaved),
     };
     if layout != right {
         let family = family_name(family);
+        let default = if findings.is_written("rope.layout") {
+            ""
+        } else {
+            ", the default"
+        };
         findings
-            .clash("rope.layout", format!("family `{family}` does not rotate in this layout"))
+            .clash("rope.layout", format!("family `{family}` does not rotate in the layout `{other}`{default}"))
             .allowed(format!("`{name}` for this family"))
             .help(format!("write `layout: {name}`, or leave `decoder` out for attention kernels of another model"));
     }
