@@ -83,7 +83,7 @@ fn check_fields(
         .get("properties")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
-    let present: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+    let mut present: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     entries.retain_mut(|entry| {
         if fields.contains_key(&entry.key) {
             return true;
@@ -93,6 +93,7 @@ fn check_fields(
             nearest_field(&entry.key, fields).filter(|name| !present.iter().any(|key| key == name));
         if let Some(name) = meant {
             name.clone_into(&mut entry.key);
+            present.push(name.to_owned());
         }
         meant.is_some()
     });

@@ -89,6 +89,10 @@ struct Builder<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "every caller puts it into an `Err`"
+)]
 fn problem(kind: ProblemKind, span: Range<usize>, message: impl Into<String>) -> Box<Problem> {
     Box::new(Problem::new(kind, "", Place::Text(span), message.into()))
 }
@@ -248,7 +252,7 @@ impl Builder<'_> {
                 self.root = Some(Node {
                     place: Place::Text(span),
                     data,
-                })
+                });
             }
         }
     }

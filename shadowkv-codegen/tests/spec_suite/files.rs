@@ -1,6 +1,7 @@
 //! Hostile and unlucky files.
 
-use std::io::{Seek, SeekFrom, Write};
+use std::fmt::Write as _;
+use std::io::{Seek, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -95,7 +96,7 @@ fn an_alias_bomb() {
     let mut text = "a: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..40 {
         let row = vec![format!("*a{}", i - 1); 9].join(", ");
-        text.push_str(&format!("b{i}: &a{i} [{row}]\n"));
+        writeln!(text, "b{i}: &a{i} [{row}]").unwrap();
     }
     assert_eq!(kind(&text), ProblemKind::Unsupported);
     assert_eq!(kind("a: &a [*a]\n"), ProblemKind::Unsupported);
@@ -112,7 +113,7 @@ fn deep_nesting() {
     }
     let mut block = String::new();
     for depth in 0..1200 {
-        block.push_str(&format!("{:depth$}a:\n", ""));
+        writeln!(block, "{:depth$}a:", "").unwrap();
     }
     assert_eq!(kind(&block), ProblemKind::Unsupported);
 }

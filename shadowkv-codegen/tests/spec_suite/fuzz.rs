@@ -95,9 +95,11 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 fn splice(text: &str, at: usize, removed: usize, inserted: &str) -> String {
-    let start = text.floor_char_boundary(at % (text.len() + 1));
-    let end = text.ceil_char_boundary((start + removed).min(text.len()));
-    format!("{}{inserted}{}", &text[..start], &text[end..])
+    let mut characters: Vec<char> = text.chars().collect();
+    let start = at % (characters.len() + 1);
+    let end = (start + removed).min(characters.len());
+    characters.splice(start..end, inserted.chars());
+    characters.into_iter().collect()
 }
 
 proptest! {

@@ -274,7 +274,6 @@ fn rotary(
             share(0.5),
             "half of head_dim: no partial_rotary_factor means 0.5 for glm",
         ),
-        (_, None) => Noted::said(head_dim),
         (_, Some(factor)) if !(factor > 0.0 && factor <= 1.0) => {
             top.refuse(
                 "partial_rotary_factor",
