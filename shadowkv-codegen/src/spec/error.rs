@@ -105,6 +105,17 @@ impl InvalidSpec {
         &self.problems
     }
 
+    /// Line and column of a problem in the source, both from 1, the column in characters; `None` if an override made it.
+    pub fn line_column(&self, problem: &Problem) -> Option<(usize, usize)> {
+        match &problem.place {
+            Place::Text(span) => {
+                let at = self.source.marked_line(span);
+                Some((at.line, at.column))
+            }
+            Place::Override(_) => None,
+        }
+    }
+
     fn render(&self, renderer: &Renderer) -> String {
         let mut text = self
             .problems

@@ -2,7 +2,7 @@
 //!
 //! A first line `# set: path=value` is an override.
 
-use shadowkv_codegen::spec::{Override, Spec};
+use shadowkv_codegen::spec::{Override, ProblemKind, Spec, SpecError};
 
 use crate::pairs;
 
@@ -72,5 +72,33 @@ fn a_malformed_override_names_itself() {
     assert_eq!(
         text("a=*x"),
         "`--set a=*x`: not valid YAML: while parsing node, found unknown anchor"
+    );
+}
+
+#[test]
+fn problems_can_be_asked_for_their_place() {
+    let text = "name: ünï\nattention: { head_dim: 64, kv_heads: 1, gqa_ratio: 1 }\nrope: { base: 1e4 }\nshadowkv: { rank: 17, chunk_size: 8 }\n";
+    let set = "attention.gqa_ratio=99".parse().unwrap();
+    let SpecError::Invalid(invalid) = Spec::parse("x.yaml", text, &[set]).unwrap_err() else {
+        panic!("not a bad spec")
+    };
+    let found: Vec<_> = invalid
+        .problems()
+        .iter()
+        .map(|problem| {
+            (
+                problem.path.as_str(),
+                problem.kind,
+                invalid.line_column(problem),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("name", ProblemKind::OutOfRange, Some((1, 7))),
+            ("shadowkv.rank", ProblemKind::OutOfRange, Some((4, 19))),
+            ("attention.gqa_ratio", ProblemKind::OutOfRange, None),
+        ]
     );
 }

@@ -100,6 +100,11 @@ impl Block {
             .cloned()
     }
 
+    /// Counts every field as read, where one refusal covers them all.
+    pub(super) fn read_all(&mut self) {
+        self.read.extend(self.fields.keys().cloned());
+    }
+
     /// Whether a field is there, without reading it.
     pub(super) fn has(&self, name: &str) -> bool {
         self.fields.get(name).is_some_and(|value| !value.is_null())

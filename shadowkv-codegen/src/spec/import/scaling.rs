@@ -81,6 +81,7 @@ pub(super) fn read(top: &mut Block, phi3: bool, positions: Option<u32>) -> Rope 
                         if block.has("rope_type") { "rope_type" } else { "type" },
                         format!("scaling `{kind}` is not supported; supported: default, llama3, yarn, longrope"),
                     );
+                    block.read_all();
                     (Scaling::None, None)
                 }
             };
@@ -133,6 +134,7 @@ fn kind(block: &mut Block, phi3: bool) -> Option<String> {
             "rope_type",
             "it is missing, so the kind of scaling is unknown",
         );
+        block.read_all();
     }
     kind
 }

@@ -36,12 +36,13 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
     for (path, value, max, help) in sizes {
         findings.within(path, value, 1, max, help);
     }
-    let eps_right = raw.norm_eps > 0.0 && raw.norm_eps < 1.0;
+    // It is added in f32.
+    let eps_right = raw.norm_eps as f32 >= f32::MIN_POSITIVE && raw.norm_eps < 1.0;
     findings.number(
         "decoder.norm_eps",
         raw.norm_eps,
         eps_right,
-        "a number greater than 0 and less than 1",
+        "a number of at least 1.2e-38 and less than 1",
     );
 
     let qk_norm = family == ModelFamily::Qwen3;
