@@ -16,6 +16,8 @@ pub struct CompileRequest<'a> {
     pub name: &'a str,
     /// CUDA C++.
     pub source: &'a str,
+    /// Headers the source may include: name as it is included, and text. No file is opened for them.
+    pub headers: &'a [(&'a str, &'a str)],
     /// What to compile for.
     pub arch: Arch,
     /// Further options of NVRTC, after our own.
@@ -25,11 +27,12 @@ pub struct CompileRequest<'a> {
 }
 
 impl<'a> CompileRequest<'a> {
-    /// A request without further options.
+    /// A request without headers and further options.
     pub fn new(name: &'a str, source: &'a str, arch: Arch) -> CompileRequest<'a> {
         CompileRequest {
             name,
             source,
+            headers: &[],
             arch,
             options: &[],
             line_info: false,
@@ -121,8 +124,13 @@ pub(super) fn compile(
     for argument in request.arguments() {
         options.push(c_string(request, "option", &argument)?);
     }
+    let mut headers = Vec::new();
+    for (include, text) in request.headers {
+        let include = c_string(request, "name of a header", include)?;
+        headers.push((include, c_string(request, "header", text)?));
+    }
     let refused = |error: CallError| Box::new(ours(request, error.code, error.to_string()));
-    let mut program = Program::new(api, source, name).map_err(refused)?;
+    let mut program = Program::new(api, source, name, headers).map_err(refused)?;
     let outcome = program.compile(&options);
     let log = program.log().unwrap_or_default();
     if let Err(error) = outcome {

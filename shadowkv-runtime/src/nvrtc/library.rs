@@ -229,20 +229,30 @@ pub(crate) struct Program {
     /// NVRTC may refer to these until the program is destroyed.
     _source: CString,
     _name: CString,
+    _headers: Vec<(CString, CString)>,
 }
 
 impl Program {
-    pub(crate) fn new(api: Api, source: CString, name: CString) -> Result<Program, CallError> {
+    /// `headers` are pairs of the name in an `#include` and the text.
+    pub(crate) fn new(
+        api: Api,
+        source: CString,
+        name: CString,
+        headers: Vec<(CString, CString)>,
+    ) -> Result<Program, CallError> {
         let mut handle: nvrtcProgram = ptr::null_mut();
-        // SAFETY: both strings end in NUL and outlive the program, and there are no headers.
+        let names: Vec<*const c_char> = headers.iter().map(|(name, _)| name.as_ptr()).collect();
+        let texts: Vec<*const c_char> = headers.iter().map(|(_, text)| text.as_ptr()).collect();
+        let count = c_int::try_from(headers.len()).unwrap_or(c_int::MAX);
+        // SAFETY: all strings end in NUL and outlive the program; both lists hold `count` of them.
         check("nvrtcCreateProgram", unsafe {
             (api.functions.create)(
                 &raw mut handle,
                 source.as_ptr(),
                 name.as_ptr(),
-                0,
-                ptr::null(),
-                ptr::null(),
+                count,
+                texts.as_ptr(),
+                names.as_ptr(),
             )
         })?;
         Ok(Program {
@@ -250,6 +260,7 @@ impl Program {
             handle,
             _source: source,
             _name: name,
+            _headers: headers,
         })
     }
 

@@ -1,0 +1,52 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+mod check;
+mod compiler;
+mod failure;
+mod generate;
+mod inspect;
+mod packages;
+mod small;
+mod terminal;
+
+use args::{Arguments, Command};
+use failure::Failure;
+use terminal::Terminal;
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed pipe is no failure, and there is nowhere left to report another.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let terminal = Terminal::new(arguments.colour, arguments.quiet);
+    match run(&arguments, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = &failure.message {
+                terminal.error(message);
+            }
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
+    match &arguments.command {
+        None => generate::run(&arguments.generate, terminal),
+        Some(Command::Inspect(inspect)) => inspect::run(inspect, terminal),
+        Some(Command::Import(import)) => small::import(import, terminal),
+        Some(Command::Schema) => small::schema(terminal),
+        Some(Command::Doctor(doctor)) => small::doctor(doctor, terminal),
+        Some(Command::Completions { shell }) => small::completions(*shell, terminal),
+    }
+}

@@ -1,0 +1,96 @@
+//! From spec files to packages in memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use shadowkv_codegen::emit::{Package, emit};
+use shadowkv_codegen::plan::Plan;
+use shadowkv_codegen::spec::{Override, Spec, SpecError};
+
+use super::args::Arguments;
+use super::failure::{Code, Failure};
+use super::terminal::Terminal;
+
+/// One spec, as far as it goes without disk and compiler.
+pub(super) struct Prepared {
+    /// The spec file.
+    pub(super) path: PathBuf,
+    pub(super) plan: Plan,
+    pub(super) package: Package,
+}
+
+/// Reads, plans and emits every spec; tells about all that cannot be used, not only the first.
+pub(super) fn prepare(specs: &[PathBuf], set: &[String], terminal: &Terminal) -> Result<Vec<Prepared>, Failure> {
+    let overrides = overrides(set, terminal)?;
+    let mut prepared = Vec::new();
+    let mut worst: Option<Code> = None;
+    for path in specs {
+        match prepare_one(path, &overrides, terminal) {
+            Ok(package) => prepared.push(package),
+            Err(failure) => {
+                if let Some(message) = failure.message {
+                    terminal.error(&format!("{}: {message}", path.display()));
+                }
+                if worst != Some(Code::Defect) {
+                    worst = Some(failure.code);
+                }
+            }
+        }
+    }
+    if let Some(code) = worst {
+        return Err(Failure::said(code));
+    }
+    let mut seen = BTreeMap::new();
+    for Prepared { path, package, .. } in &prepared {
+        if let Some(first) = seen.insert(&package.name, path) {
+            let message = format!(
+                "`{}` and `{}` are both named `{}` and would overwrite each other: give them different names, or run them with different --out-dir",
+                first.display(),
+                path.display(),
+                package.name
+            );
+            return Err(Failure::new(Code::Usage, message));
+        }
+    }
+    Ok(prepared)
+}
+
+/// Reads and plans one spec; what is wrong with a spec is said here.
+pub(super) fn plan(path: &Path, overrides: &[Override], terminal: &Terminal) -> Result<Plan, Failure> {
+    let spec = Spec::load(path, overrides).map_err(|error| {
+        terminal.report(&error.render(terminal.colour_messages()));
+        if let SpecError::Read { .. } = error {
+            suggest_command(path, terminal);
+        }
+        Failure::said(Code::Usage)
+    })?;
+    Ok(Plan::heuristic(&spec)?)
+}
+
+/// The values of `--set`.
+pub(super) fn overrides(set: &[String], terminal: &Terminal) -> Result<Vec<Override>, Failure> {
+    let parsed = set.iter().map(|text| text.parse::<Override>());
+    parsed.collect::<Result<_, _>>().map_err(|error| {
+        terminal.report(&SpecError::from(error).render(terminal.colour_messages()));
+        Failure::said(Code::Usage)
+    })
+}
+
+fn prepare_one(path: &Path, overrides: &[Override], terminal: &Terminal) -> Result<Prepared, Failure> {
+    let plan = plan(path, overrides, terminal)?;
+    let package = emit(&plan)?;
+    Ok(Prepared { path: path.to_owned(), plan, package })
+}
+
+/// A misspelt command is taken for a spec.
+fn suggest_command(path: &Path, terminal: &Terminal) {
+    const DISTANCE: usize = 2;
+    let word = path.to_string_lossy();
+    let command = Arguments::command();
+    let names = command.get_subcommands().map(clap::Command::get_name);
+    let near = names.filter(|name| strsim::damerau_levenshtein(name, &word) <= DISTANCE).min();
+    if let Some(name) = near {
+        terminal.report(&format!("help: or is the command `{name}` meant?"));
+    }
+}
