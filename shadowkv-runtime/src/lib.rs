@@ -2,5 +2,11 @@
 //!
 //! The runtime never depends on the code generator; it reads what the generator wrote.
 
+pub mod cache;
+pub(crate) mod command;
+pub(crate) mod digest;
+pub mod doctor;
+pub mod env;
 pub mod launch;
 pub mod manifest;
+pub mod nvrtc;

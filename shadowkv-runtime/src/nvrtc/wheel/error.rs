@@ -1,0 +1,122 @@
+//! Why NVRTC could not be installed, and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{PACKAGE, VERSION};
+use crate::cache::CacheError;
+use crate::env;
+
+/// An installer that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The command, such as `python3 -m pip`.
+    pub command: String,
+    /// Why not.
+    pub reason: String,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.command, self.reason)
+    }
+}
+
+/// Why NVRTC could not be installed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WheelError {
+    /// Downloads are forbidden.
+    #[error(
+        "downloads are off ({} or --offline): allow them once, or install {PACKAGE}=={VERSION} yourself and set {} to its folder `nvidia/cuda_nvrtc/lib`",
+        env::OFFLINE,
+        env::NVRTC
+    )]
+    Offline,
+    /// There is no wheel for this machine.
+    #[error(
+        "{PACKAGE} exists for Linux on x86_64 and aarch64, not for {os} on {machine}: set {} to an NVRTC of your own",
+        env::NVRTC
+    )]
+    Platform {
+        /// Operating system.
+        os: &'static str,
+        /// Processor.
+        machine: &'static str,
+    },
+    /// Neither Python nor uv is there.
+    #[error(
+        "no Python to install {PACKAGE} with (tried: {}): install Python 3 with pip, or set {} to an NVRTC of your own",
+        list(.tried), env::NVRTC
+    )]
+    NoPython {
+        /// What was tried.
+        tried: Vec<Attempt>,
+    },
+    /// Python is there, pip is not.
+    #[error(
+        "Python has no pip to install {PACKAGE} with (tried: {}): install pip (`python3 -m ensurepip`, or your system's package `python3-pip`), or set {} to an NVRTC of your own",
+        list(.tried), env::NVRTC
+    )]
+    NoPip {
+        /// What was tried.
+        tried: Vec<Attempt>,
+    },
+    /// The package index cannot be reached.
+    #[error(
+        "`{command}` cannot reach the package index: check network, proxy and pip's configuration, or install {PACKAGE}=={VERSION} where there is network and set {} to its folder\n{lines}",
+        env::NVRTC
+    )]
+    Network {
+        /// The command.
+        command: String,
+        /// Its last lines.
+        lines: String,
+    },
+    /// The installer failed otherwise.
+    #[error("`{command}` failed ({status}):\n{lines}")]
+    Installer {
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// Its last lines.
+        lines: String,
+    },
+    /// The installer took too long and was ended.
+    #[error("`{command}` did not end within {seconds} s: check the network, then try again")]
+    Timeout {
+        /// The command.
+        command: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// What came is not what was asked for.
+    #[error(
+        "`{file}` has the wrong SHA-256 (expected {expected}, found {found}): the package index or something on the way hands out another file; nothing was installed"
+    )]
+    Hash {
+        /// The file.
+        file: String,
+        /// The pinned hash.
+        expected: String,
+        /// The hash found; the installer's own words when it noticed first.
+        found: String,
+    },
+    /// The wheel cannot be unpacked.
+    #[error("`{}` cannot be unpacked: {reason}", path.display())]
+    Unpack {
+        /// The wheel.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The cache cannot be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+fn list(tried: &[Attempt]) -> String {
+    let tried: Vec<String> = tried.iter().map(ToString::to_string).collect();
+    tried.join("; ")
+}
