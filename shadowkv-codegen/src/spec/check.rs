@@ -1,5 +1,8 @@
 //! The structure of a spec against its schema: unknown and missing fields, wrong types. Every problem is found in one
 //! pass, each with its place.
+//!
+//! An unknown field is reported once. If it is plainly a misspelt one that is not there otherwise, the checks go on as if
+//! it were spelt right; if not, as if it were not there.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +12,10 @@ use super::scalar::Scalar;
 use super::schema;
 use super::source::Place;
 
-/// Checks `root` and removes unknown fields from it, so that the rest can still be checked.
+/// Longest key or word, bytes, for which a similar name is looked for.
+const NEAR_MAX: usize = 60;
+
+/// Checks `root` and mends or removes unknown fields from it, so that the rest can still be checked.
 pub(super) fn structure(root: &mut Node, problems: &mut Vec<Problem>) {
     let place = match &root.data {
         Data::Map(entries) => entries.first().map(|entry| entry.key_place.clone()),
@@ -77,12 +83,19 @@ fn check_fields(
         .get("properties")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
-    entries.retain(|entry| {
-        let known = fields.contains_key(&entry.key);
-        if !known {
-            problems.push(unknown_field(&entry.key, path, &entry.key_place, fields));
+    let mut present: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+    entries.retain_mut(|entry| {
+        if fields.contains_key(&entry.key) {
+            return true;
         }
-        known
+        problems.push(unknown_field(&entry.key, path, &entry.key_place, fields));
+        let meant =
+            nearest_field(&entry.key, fields).filter(|name| !present.iter().any(|key| key == name));
+        if let Some(name) = meant {
+            name.clone_into(&mut entry.key);
+            present.push(name.to_owned());
+        }
+        meant.is_some()
     });
     let required = schema
         .get("required")
@@ -120,7 +133,7 @@ fn check_fields(
 
 fn unknown_field(key: &str, path: &str, place: &Place, fields: &Map<String, Value>) -> Problem {
     // The key comes from the file and may be of any length.
-    let shown: String = key.chars().take(60).collect();
+    let shown: String = key.chars().take(NEAR_MAX).collect();
     let message = format!("unknown field `{}`{}", shown.escape_debug(), inside(path));
     let problem = Problem::new(
         ProblemKind::UnknownField,
@@ -129,17 +142,16 @@ fn unknown_field(key: &str, path: &str, place: &Place, fields: &Map<String, Valu
         message,
     )
     .allowed(quoted_list(fields.keys().map(String::as_str)));
-    if shown.len() < key.len() {
-        return problem;
-    }
-    if let Some(name) = nearest(key, fields.keys().map(String::as_str)) {
+    if let Some(name) = nearest_field(key, fields) {
         return problem.help(format!("did you mean `{name}`?"));
     }
     // Perhaps it only stands in the wrong place.
     let everywhere = paths(schema::schema(), "");
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let names: Vec<String> = everywhere.iter().map(|path| last(path)).collect();
-    let meant = nearest(key, names.iter().map(String::as_str));
+    let meant = (key.len() <= NEAR_MAX)
+        .then(|| nearest(key, names.iter().map(String::as_str)))
+        .flatten();
     match everywhere
         .iter()
         .find(|path| meant == Some(last(path).as_str()))
@@ -147,6 +159,14 @@ fn unknown_field(key: &str, path: &str, place: &Place, fields: &Map<String, Valu
         Some(elsewhere) => problem.help(format!("did you mean `{elsewhere}`?")),
         None => problem.help("remove it, or see the schema `model-specs/spec.schema.json`"),
     }
+}
+
+/// The field of this mapping that a key most likely means.
+fn nearest_field<'a>(key: &str, fields: &'a Map<String, Value>) -> Option<&'a str> {
+    // A longer key is no misspelling, and comparing takes time.
+    (key.len() <= NEAR_MAX)
+        .then(|| nearest(key, fields.keys().map(String::as_str)))
+        .flatten()
 }
 
 /// Every field of the schema, by path.
@@ -162,13 +182,17 @@ fn paths(schema: &Value, path: &str) -> Vec<String> {
 }
 
 fn wrong_type(node: &Node, schema: &Value, expected: &str, path: &str) -> Problem {
+    let limit = |key: &str, fallback| schema.get(key).and_then(Value::as_u64).unwrap_or(fallback);
     let wanted = match expected {
-        "object" => "a mapping of fields",
-        "array" => "a list",
-        "integer" => "a whole number from 0 to 4294967295",
-        "number" => "a number",
-        "string" => "text",
-        _ => "`true` or `false`",
+        "object" => "a mapping of fields".to_owned(),
+        "array" => "a list".to_owned(),
+        "integer" => {
+            let (least, most) = (limit("minimum", 0), limit("maximum", u64::from(u32::MAX)));
+            format!("a whole number from {least} to {most}")
+        }
+        "number" => "a number".to_owned(),
+        "string" => "text".to_owned(),
+        _ => "`true` or `false`".to_owned(),
     };
     let subject = if path.is_empty() {
         "the spec".to_owned()
@@ -201,11 +225,17 @@ fn wrong_type(node: &Node, schema: &Value, expected: &str, path: &str) -> Proble
 }
 
 fn wrong_choice(node: &Node, path: &str, choices: &[&str]) -> Problem {
-    let message = format!("`{path}` cannot be {}", node.describe());
+    let found = match &node.data {
+        Data::Scalar(Scalar::Text(text)) if text.len() <= NEAR_MAX => {
+            format!("`{}`", text.escape_debug())
+        }
+        _ => node.describe(),
+    };
+    let message = format!("`{path}` cannot be {found}");
     let problem = Problem::new(ProblemKind::WrongType, path, node.place.clone(), message)
         .allowed(quoted_list(choices.iter().copied()));
     match &node.data {
-        Data::Scalar(Scalar::Text(text)) if text.len() <= 60 => {
+        Data::Scalar(Scalar::Text(text)) if text.len() <= NEAR_MAX => {
             match nearest(text, choices.iter().copied()) {
                 Some(choice) => problem.help(format!("did you mean `{choice}`?")),
                 None => problem,

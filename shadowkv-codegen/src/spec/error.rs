@@ -9,7 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use super::limits::SPEC_BYTES_MAX;
 use super::overrides::OverrideError;
 use super::problem::Problem;
-use super::source::{Place, Source};
+use super::source::{Place, Source, char_floor};
 
 /// Longest piece of a source line that is shown on either side of a mark, bytes.
 const SHOWN_AROUND: usize = 160;
@@ -105,6 +105,17 @@ impl InvalidSpec {
         &self.problems
     }
 
+    /// Line and column of a problem in the source, both from 1, the column in characters; `None` if an override made it.
+    pub fn line_column(&self, problem: &Problem) -> Option<(usize, usize)> {
+        match &problem.place {
+            Place::Text(span) => {
+                let at = self.source.marked_line(span);
+                Some((at.line, at.column))
+            }
+            Place::Override(_) => None,
+        }
+    }
+
     fn render(&self, renderer: &Renderer) -> String {
         let mut text = self
             .problems
@@ -128,13 +139,10 @@ impl InvalidSpec {
             Place::Text(span) => {
                 let at = self.source.marked_line(span);
                 // Only a window of a very long line, so that one error stays one screen.
-                let from = at
-                    .text
-                    .floor_char_boundary(at.marked.start.saturating_sub(SHOWN_AROUND));
-                let to = at
-                    .text
-                    .ceil_char_boundary((at.marked.start + SHOWN_AROUND).min(at.text.len()));
-                let marked = at.marked.start - from..at.marked.end.min(to) - from;
+                let from = char_floor(at.text, at.marked.start.saturating_sub(SHOWN_AROUND));
+                let to = char_floor(at.text, at.marked.start + SHOWN_AROUND);
+                let marked =
+                    at.marked.start - from..at.marked.end.min(to).max(at.marked.start) - from;
                 let mut snippet = Snippet::source(&at.text[from..to])
                     .line_start(at.line)
                     .annotation(AnnotationKind::Primary.span(marked));
@@ -193,7 +201,7 @@ impl SpecError {
                 Some("a spec is a few KiB of YAML; is this the right file?".to_owned())
             }
             SpecError::NotUtf8 { .. } => Some("save the file as UTF-8".to_owned()),
-            SpecError::Override(error) => error.help(),
+            SpecError::Override(error) => Some(error.help().to_owned()),
             SpecError::Read { .. } | SpecError::Invalid(_) => None,
         }
     }

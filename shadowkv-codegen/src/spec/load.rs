@@ -1,5 +1,6 @@
 //! From a file or a text to a [`Spec`].
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -50,8 +51,11 @@ impl Spec {
         let json = serde_json::to_vec(self).unwrap_or_default();
         Sha256::digest(&json)
             .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+            .fold(String::with_capacity(64), |mut hex, byte| {
+                // Writing to a string does not fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 }
 
@@ -84,10 +88,8 @@ fn read(path: &Path) -> Result<String, SpecError> {
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..offset]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+            .split(|byte| *byte == b'\n')
+            .count();
         SpecError::NotUtf8 {
             path: path.to_owned(),
             offset,

@@ -67,7 +67,9 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Box
             "control character U+{:04X} in the text",
             u32::from(character)
         );
-        return Err(problem(ProblemKind::Syntax, at..at + 1, message));
+        let mut control = problem(ProblemKind::Syntax, at..at + character.len_utf8(), message);
+        control.help = Some("remove it; is this a text file?".to_owned());
+        return Err(control);
     }
     Builder {
         offsets: Offsets::new(text),
@@ -87,6 +89,10 @@ struct Builder<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "every caller puts it into an `Err`"
+)]
 fn problem(kind: ProblemKind, span: Range<usize>, message: impl Into<String>) -> Box<Problem> {
     Box::new(Problem::new(kind, "", Place::Text(span), message.into()))
 }
@@ -246,7 +252,7 @@ impl Builder<'_> {
                 self.root = Some(Node {
                     place: Place::Text(span),
                     data,
-                })
+                });
             }
         }
     }

@@ -43,13 +43,14 @@ pub enum OverrideError {
 }
 
 impl OverrideError {
-    pub(super) fn help(&self) -> Option<String> {
+    /// What to do.
+    pub(super) fn help(&self) -> &'static str {
         match self {
             OverrideError::NoValue { .. } | OverrideError::BadPath { .. } => {
-                Some("write `path=value`, for example `--set shadowkv.rank=128`".to_owned())
+                "write `path=value`, for example `--set shadowkv.rank=128`"
             }
             OverrideError::BadValue { .. } => {
-                Some("the value is a YAML scalar, or a list or mapping in brackets".to_owned())
+                "the value is a YAML scalar, or a list or mapping in brackets"
             }
         }
     }

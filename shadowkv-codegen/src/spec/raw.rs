@@ -93,7 +93,7 @@ pub struct RawScaling {
     pub beta_slow: Option<f64>,
     /// yarn, longrope: multiplier of cosine and sine. Default for yarn `0.1 ln(factor) + 1`, for longrope
     /// `sqrt(1 + ln(max_position / original_max_position) / ln(original_max_position))`.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 0.001, max = 1000.0))]
     pub attention_factor: Option<f64>,
     /// longrope: `rotary_dim / 2` divisors for prompts up to `original_max_position`.
     #[schemars(extend("items" = {"type": "number", "exclusiveMinimum": 0}))]

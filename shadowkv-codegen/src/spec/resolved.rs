@@ -199,7 +199,7 @@ pub struct Decoder {
     pub activation: Activation,
     /// Biases on the q, k and v projections.
     pub qkv_bias: bool,
-    /// RMS norm of q and k per head before RoPE (Qwen3).
+    /// RMS norm of q and k per head before `RoPE` (Qwen3).
     pub qk_norm: bool,
     /// The output projection reuses the embedding.
     pub tied_embeddings: bool,

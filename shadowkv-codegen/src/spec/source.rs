@@ -44,16 +44,14 @@ impl Source {
 
     /// The line that holds the first byte of `span`; the mark ends with the line at the latest.
     pub(super) fn marked_line(&self, span: &Range<usize>) -> MarkedLine<'_> {
-        let start = self
-            .text
-            .floor_char_boundary(span.start.min(self.text.len()));
+        let start = char_floor(&self.text, span.start);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let text = self.text[line_start..]
             .split('\n')
             .next()
             .unwrap_or_default();
-        let end = self.text.floor_char_boundary(span.end.min(self.text.len()));
+        let end = char_floor(&self.text, span.end);
         let end = end.clamp(start, line_start + text.len());
         MarkedLine {
             line: before.matches('\n').count() + 1,
@@ -62,4 +60,13 @@ impl Source {
             marked: start - line_start..end - line_start,
         }
     }
+}
+
+/// The start of the character that holds byte `at`, or the text's length.
+pub(super) fn char_floor(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }

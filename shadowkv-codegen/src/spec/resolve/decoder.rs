@@ -36,12 +36,13 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
     for (path, value, max, help) in sizes {
         findings.within(path, value, 1, max, help);
     }
-    let eps_right = raw.norm_eps > 0.0 && raw.norm_eps < 1.0;
+    // It is added in f32.
+    let eps_right = raw.norm_eps as f32 >= f32::MIN_POSITIVE && raw.norm_eps < 1.0;
     findings.number(
         "decoder.norm_eps",
         raw.norm_eps,
         eps_right,
-        "a number greater than 0 and less than 1",
+        "a number of at least 1.2e-38 and less than 1",
     );
 
     let qk_norm = family == ModelFamily::Qwen3;
@@ -100,14 +101,20 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
 
 /// A wrong layout changes every number and nothing else says so.
 fn layout(family: ModelFamily, layout: RopeLayout, findings: &mut Findings) {
-    let (right, name) = match family {
-        ModelFamily::Glm => (RopeLayout::Interleaved, "interleaved"),
-        _ => (RopeLayout::HalfSplit, "half_split"),
+    let (half_split, interleaved) = ("half_split", "interleaved");
+    let (right, name, other) = match family {
+        ModelFamily::Glm => (RopeLayout::Interleaved, interleaved, half_split),
+        _ => (RopeLayout::HalfSplit, half_split, interleaved),
     };
     if layout != right {
         let family = family_name(family);
+        let default = if findings.is_written("rope.layout") {
+            ""
+        } else {
+            ", the default"
+        };
         findings
-            .clash("rope.layout", format!("family `{family}` does not rotate in this layout"))
+            .clash("rope.layout", format!("family `{family}` does not rotate in the layout `{other}`{default}"))
             .allowed(format!("`{name}` for this family"))
             .help(format!("write `layout: {name}`, or leave `decoder` out for attention kernels of another model"));
     }

@@ -5,6 +5,7 @@ mod finding;
 mod rope;
 mod shadowkv;
 
+pub(super) use self::decoder::{family_name, names_name};
 use self::finding::Findings;
 use super::limits as l;
 use super::node::Node;

@@ -199,6 +199,17 @@ impl Scaling<'_> {
             .number(&format!("{PATH}.{field}"), value, right, allowed)
     }
 
+    /// A written multiplier of cosine and sine; it must survive the rounding to f32.
+    fn attention_factor(&mut self, factor: f64) {
+        let right = (1e-3..=1e3).contains(&factor);
+        self.number(
+            "attention_factor",
+            factor,
+            right,
+            "a number from 0.001 to 1000",
+        );
+    }
+
     fn original(&mut self, least: u32) -> u32 {
         let original = self.required(
             self.raw.original_max_position,
@@ -276,12 +287,7 @@ impl Scaling<'_> {
             .attention_factor
             .unwrap_or_else(|| 0.1 * factor.ln() + 1.0);
         if self.raw.attention_factor.is_some() {
-            self.number(
-                "attention_factor",
-                attention_factor,
-                attention_factor > 0.0,
-                POSITIVE,
-            );
+            self.attention_factor(attention_factor);
         }
         RopeScaling::Yarn {
             factor,
@@ -298,7 +304,7 @@ impl Scaling<'_> {
         let original_max_position = self.original(1);
         let attention_factor = match self.raw.attention_factor {
             Some(factor) => {
-                self.number("attention_factor", factor, factor > 0.0, POSITIVE);
+                self.attention_factor(factor);
                 factor
             }
             None => self.longrope_attention(original_max_position),
