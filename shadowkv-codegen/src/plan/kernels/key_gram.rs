@@ -41,9 +41,9 @@ impl KeyGramTile {
         let width = spec.attention.key_width();
         let padded = width.next_multiple_of(128);
         if width * 4 >= padded * 3 {
-            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 32, stages: 4, blocks_per_sm: 1, split_tokens: 1024 }
+            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 32, stages: 4, blocks_per_sm: 4, split_tokens: 1024 }
         } else {
-            KeyGramTile { tile: 64, warps_rows: 2, warps_columns: 2, step: 32, stages: 4, blocks_per_sm: 3, split_tokens: 1024 }
+            KeyGramTile { tile: 64, warps_rows: 2, warps_columns: 2, step: 32, stages: 4, blocks_per_sm: 12, split_tokens: 1024 }
         }
     }
 }
@@ -67,12 +67,21 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
     require(split_tokens >= step, NAME, "split_tokens", split_tokens, || "at least one step".into())?;
 
     let threads = warps_rows * warps_columns * 32;
+    let load_rows = threads / (side / UNIT_ELEMENTS);
+    require(
+        load_rows % 8 == 0 && step % load_rows.max(1) == 0 && threads % (side / UNIT_ELEMENTS) == 0,
+        NAME,
+        "step",
+        step,
+        || format!("a multiple of the {load_rows} rows that {threads} threads copy at a time, themselves a multiple of 8"),
+    )?;
     let tiles = width.div_ceil(side);
     let triangle = tiles * (tiles + 1) / 2;
     let stage_units = 2 * step * side / UNIT_ELEMENTS;
     let shared = (stages * stage_units * 16).max(side * side * 4);
+    // As many shares as fill whole waves of blocks, rounded down: ceil_div(a + 1, b) - 1 is the floor of a / b.
     let splits = format!(
-        "min(max(ceil_div(max_tokens, {split_tokens}), 1), max(ceil_div(sm_count * {blocks_per_sm}, batch * {triangle}), 1))"
+        "min(max(ceil_div(max_tokens, {split_tokens}), 1), max(ceil_div(sm_count * {blocks_per_sm} + 1, batch * {triangle}) - 1, 1))"
     );
     Ok(KernelPlan {
         name: NAME,
@@ -100,6 +109,7 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
             constant("MMA_ROWS", side / warps_rows / 16, "mma tiles along a warp's rows"),
             constant("MMA_COLUMNS", side / warps_columns / 8, "mma tiles along a warp's columns"),
             constant("THREADS", threads, "threads of a block"),
+            constant("LOAD_ROWS", load_rows, "tokens that the block copies at a time"),
             constant("STEP", step, "tokens of one pipeline stage"),
             constant("STAGES", stages, "pipeline stages"),
             constant("STAGE_UNITS", stage_units, "16-byte units of one stage"),

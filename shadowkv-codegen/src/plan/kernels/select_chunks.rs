@@ -14,9 +14,6 @@ pub(super) const NAME: &str = "select_chunks";
 /// Digits of the radix selection.
 const RADIX_BITS: u32 = 11;
 
-/// Words of scalars that threads tell each other.
-const SCALARS: u32 = 64;
-
 /// Tile of `select_chunks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,21 +22,28 @@ pub struct SelectChunksTile {
     pub warps: u32,
     /// Chunks whose scores one block reads; longer lists are shared by several blocks.
     pub split_chunks: u32,
-    /// Keys kept in shared memory; the rest is reread from L2.
+    /// Keys kept in shared memory; the rest of the last choice, if any, is reread from L2.
     pub keys_shared: u32,
 }
 
 impl SelectChunksTile {
-    /// 16384 keys (131072 tokens at 8 a chunk) in shared memory and one block for as many; fewer where the slots' lists
-    /// leave less room.
+    /// 4096 chunks (32768 tokens at 8 a chunk) a block: a short list stays in one block, a long one spreads over the GPU.
+    /// 16384 keys in shared memory, fewer where the slots' lists leave less room: the choice among the blocks' parts
+    /// then stays in shared memory too.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> SelectChunksTile {
+        let warps = 16;
         let words = limits.shared_bytes_per_block / 4;
-        let others = (1 << RADIX_BITS) + 2 * spec.shadowkv.selected_chunks() + SCALARS;
+        let others = (1 << RADIX_BITS) + 2 * spec.shadowkv.selected_chunks() + scalars(warps);
         let room = words.saturating_sub(others) / 4 * 4;
         let needed = (spec.shadowkv.resident_chunks + spec.shadowkv.selected_chunks()).next_multiple_of(4);
         let keys_shared = 16384.min(room).max(needed);
-        SelectChunksTile { warps: 16, split_chunks: keys_shared, keys_shared }
+        SelectChunksTile { warps, split_chunks: keys_shared.min(4096), keys_shared }
     }
+}
+
+/// Words that warps and threads tell each other: three values per warp, three of the block.
+fn scalars(warps: u32) -> u32 {
+    (3 * warps + 3).next_multiple_of(4)
 }
 
 pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, PlanError> {
@@ -59,7 +63,8 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
 
     let threads = warps * 32;
     let bins = 1 << RADIX_BITS;
-    let shared = (keys_shared + bins + 2 * selected + SCALARS) * 4;
+    let shared = (keys_shared + bins + 2 * selected + scalars(warps)) * 4;
+    let splits = format!("max(ceil_div(max_chunks, {split_chunks}), 1)");
     let per_list = shape!["batch", kv_heads, selected];
     let per_slot = shape!["batch", kv_heads, resident];
     let per_head = shape!["batch", kv_heads];
@@ -90,11 +95,11 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
     arguments.extend(build.missing(spec, Access::Write)?);
     arguments.extend([
         build.pointer(
-            "key_workspace",
+            "workspace",
             Dtype::U32,
             Access::ReadWrite,
-            shape!["batch", kv_heads, "score_stride"],
-            "keys of lists that several blocks share; contents do not matter",
+            shape!["batch", kv_heads, splits, 2, selected],
+            "best keys and chunks of each block, where several share a list; contents do not matter",
         )?,
         build.pointer(
             "arrivals",
@@ -116,21 +121,24 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             "use: hits are stamped before victims are chosen, and a victim's stamp is older than this step.".into(),
             String::new(),
             "scores [batch, kv_heads, gqa_ratio, score_stride] f32 -> selected and missing lists [batch, kv_heads, k] i32.".into(),
-            format!("One block per sequence and KV head for up to {split_chunks} chunks; of several, the last to arrive does the rest."),
+            format!("One block per sequence and KV head for up to {split_chunks} chunks; of several, each leaves its k best, and the last"),
+            "to arrive chooses among them.".into(),
         ],
         headers: &["spec.cuh"],
         constants: vec![
+            constant("WARPS", warps, "warps of a block"),
             constant("THREADS", threads, "threads of a block"),
             constant("SPLIT_CHUNKS", split_chunks, "chunks whose scores one block reads"),
             constant("KEYS_SHARED", keys_shared, "keys kept in shared memory"),
             constant("RADIX_BITS", RADIX_BITS, "bits of a digit of the radix selection"),
             constant("RADIX_BINS", bins, "values of a digit"),
             constant("BINS_PER_THREAD", bins / threads, "bins a thread sums"),
+            constant("SCALARS", scalars(warps), "words that warps and threads tell each other"),
             constant("SHARED_BYTES", shared, "dynamic shared memory"),
         ],
         arguments,
         geometry: build.geometry(
-            [&format!("max(ceil_div(max_chunks, {split_chunks}), 1)"), &kv_heads.to_string(), "batch"],
+            [&splits, &kv_heads.to_string(), "batch"],
             threads,
             shared,
         )?,
