@@ -61,7 +61,14 @@ pub(super) struct Arguments {
     pub(super) quiet: bool,
 
     /// Colours in messages and diffs.
-    #[arg(long = "color", alias = "colour", value_enum, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(
+        long = "color",
+        alias = "colour",
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        global = true
+    )]
     pub(super) colour: Colour,
 }
 
@@ -77,7 +84,9 @@ pub(super) enum Command {
     /// Say what of NVRTC, Python and CUDA is here, every place looked at, and what to do.
     Doctor(DoctorArguments),
     /// Print a script that completes this program's options in a shell.
-    #[command(after_long_help = "Examples:\n  shadowkv-codegen completions bash > ~/.local/share/bash-completion/completions/shadowkv-codegen\n  shadowkv-codegen completions fish > ~/.config/fish/completions/shadowkv-codegen.fish")]
+    #[command(
+        after_long_help = "Examples:\n  shadowkv-codegen completions bash > ~/.local/share/bash-completion/completions/shadowkv-codegen\n  shadowkv-codegen completions fish > ~/.config/fish/completions/shadowkv-codegen.fish"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -95,11 +104,22 @@ pub(super) struct GenerateArguments {
     pub(super) out_dir: PathBuf,
 
     /// What to compile for: sm_80, sm_86, sm_89, sm_90, sm_100, sm_120; several with commas.
-    #[arg(long, value_name = "ARCH", value_delimiter = ',', default_value = "sm_80")]
+    #[arg(
+        long,
+        value_name = "ARCH",
+        value_delimiter = ',',
+        default_value = "sm_80"
+    )]
     pub(super) arch: Vec<Arch>,
 
     /// What to write, with commas.
-    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',', default_value = "cu,rust,manifest")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        value_delimiter = ',',
+        default_value = "cu,rust,manifest"
+    )]
     pub(super) emit: Vec<Emit>,
 
     /// Set a field of every spec, such as shadowkv.rank=128; may be repeated.
@@ -128,7 +148,9 @@ pub(super) struct GenerateArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(after_long_help = "Examples:\n  shadowkv-codegen inspect model-specs/glm4.yaml\n  shadowkv-codegen inspect model-specs/glm4.yaml --batch 4 --context 1000000 --format json")]
+#[command(
+    after_long_help = "Examples:\n  shadowkv-codegen inspect model-specs/glm4.yaml\n  shadowkv-codegen inspect model-specs/glm4.yaml --batch 4 --context 1000000 --format json"
+)]
 pub(super) struct InspectArguments {
     /// Spec file.
     pub(super) spec: PathBuf,
@@ -163,7 +185,9 @@ pub(super) struct InspectArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(after_long_help = "Examples:\n  shadowkv-codegen import config.json -o my-model.yaml\n  shadowkv-codegen import config.json --name my-model --rank 128")]
+#[command(
+    after_long_help = "Examples:\n  shadowkv-codegen import config.json -o my-model.yaml\n  shadowkv-codegen import config.json --name my-model --rank 128"
+)]
 pub(super) struct ImportArguments {
     /// The model's config.json.
     pub(super) config: PathBuf,
@@ -202,7 +226,9 @@ pub(super) struct ImportArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(after_long_help = "Exits with 4 if kernels can be compiled neither now nor after the download that is allowed.\n\nExamples:\n  shadowkv-codegen doctor\n  shadowkv-codegen doctor --format json")]
+#[command(
+    after_long_help = "Exits with 4 if kernels can be compiled neither now nor after the download that is allowed.\n\nExamples:\n  shadowkv-codegen doctor\n  shadowkv-codegen doctor --format json"
+)]
 pub(super) struct DoctorArguments {
     /// Judge as if downloads were forbidden.
     #[arg(long)]

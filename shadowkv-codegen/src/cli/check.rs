@@ -30,18 +30,40 @@ struct PackageReport {
     differences: Vec<Difference>,
 }
 
-pub(super) fn run(prepared: &[Prepared], arguments: &GenerateArguments, terminal: &Terminal) -> Result<(), Failure> {
+pub(super) fn run(
+    prepared: &[Prepared],
+    arguments: &GenerateArguments,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     let kinds = arguments.kinds();
     let mut packages = Vec::new();
     for Prepared { path, package, .. } in prepared {
         let folder = arguments.out_dir.join(&package.name);
-        let differences = check_files(&folder, &source_files(package, &kinds), &Extent::of(package))?;
-        packages.push(PackageReport { package: package.name.clone(), spec: path.clone(), folder, differences });
+        let differences = check_files(
+            &folder,
+            &source_files(package, &kinds),
+            &Extent::of(package),
+        )?;
+        packages.push(PackageReport {
+            package: package.name.clone(),
+            spec: path.clone(),
+            folder,
+            differences,
+        });
     }
-    let count: usize = packages.iter().map(|package| package.differences.len()).sum();
+    let count: usize = packages
+        .iter()
+        .map(|package| package.differences.len())
+        .sum();
     let mend = (count > 0).then(mend);
     if arguments.format == Format::Json {
-        let report = Report { schema: REPORT_SCHEMA, command: "check", current: count == 0, mend: mend.clone(), packages };
+        let report = Report {
+            schema: REPORT_SCHEMA,
+            command: "check",
+            current: count == 0,
+            mend: mend.clone(),
+            packages,
+        };
         terminal.json(&report)?;
     } else {
         for package in &packages {
@@ -49,8 +71,15 @@ pub(super) fn run(prepared: &[Prepared], arguments: &GenerateArguments, terminal
         }
     }
     let Some(mend) = mend else { return Ok(()) };
-    let files = if count == 1 { "1 generated file is" } else { &format!("{count} generated files are") };
-    Err(Failure::new(Code::Stale, format!("{files} not current; to mend it, run\n  {mend}")))
+    let files = if count == 1 {
+        "1 generated file is"
+    } else {
+        &format!("{count} generated files are")
+    };
+    Err(Failure::new(
+        Code::Stale,
+        format!("{files} not current; to mend it, run\n  {mend}"),
+    ))
 }
 
 fn print(package: &PackageReport, terminal: &Terminal) -> Result<(), Failure> {
@@ -60,8 +89,12 @@ fn print(package: &PackageReport, terminal: &Terminal) -> Result<(), Failure> {
     for difference in &package.differences {
         let path = package.folder.join(difference.file());
         match difference {
-            Difference::Missing { .. } => terminal.result(&format!("missing: {}\n", path.display()))?,
-            Difference::Unexpected { .. } => terminal.result(&format!("no longer generated: {}\n", path.display()))?,
+            Difference::Missing { .. } => {
+                terminal.result(&format!("missing: {}\n", path.display()))?
+            }
+            Difference::Unexpected { .. } => {
+                terminal.result(&format!("no longer generated: {}\n", path.display()))?
+            }
             Difference::Stale { diff, .. } => {
                 terminal.result(&format!("stale: {}\n", path.display()))?;
                 terminal.diff(diff)?;
@@ -76,12 +109,22 @@ fn mend() -> String {
     let package = env!("CARGO_PKG_NAME");
     // Whoever runs the program through cargo has it nowhere else.
     let through_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == package);
-    let program = if through_cargo { format!("cargo run -p {package} --") } else { package.to_owned() };
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--check");
+    let program = if through_cargo {
+        format!("cargo run -p {package} --")
+    } else {
+        package.to_owned()
+    };
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--check");
     let arguments = arguments.map(|argument| {
         let text = argument.to_string_lossy();
         // Arguments cannot hold a NUL, the only thing that cannot be quoted.
         shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.into_owned())
     });
-    [program].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+    [program]
+        .into_iter()
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

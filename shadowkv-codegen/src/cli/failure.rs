@@ -36,12 +36,18 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(code: Code, message: impl fmt::Display) -> Failure {
-        Failure { code, message: Some(message.to_string()) }
+        Failure {
+            code,
+            message: Some(message.to_string()),
+        }
     }
 
     /// Of a command that has already said why.
     pub(super) fn said(code: Code) -> Failure {
-        Failure { code, message: None }
+        Failure {
+            code,
+            message: None,
+        }
     }
 }
 
@@ -73,7 +79,13 @@ impl From<PlanError> for Failure {
 
 impl From<EmitError> for Failure {
     fn from(error: EmitError) -> Failure {
-        Failure::new(Code::Defect, format!("{error}\nThis is a defect of {}; please report it.", env!("CARGO_PKG_NAME")))
+        Failure::new(
+            Code::Defect,
+            format!(
+                "{error}\nThis is a defect of {}; please report it.",
+                env!("CARGO_PKG_NAME")
+            ),
+        )
     }
 }
 

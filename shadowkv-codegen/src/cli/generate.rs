@@ -6,7 +6,9 @@ use std::time::Instant;
 use serde::Serialize;
 use shadowkv_codegen::compile::{Compilation, CompileOptions, KernelFailure};
 use shadowkv_codegen::emit::Package;
-use shadowkv_codegen::output::{Extent, FileKind, Written, binary_files, source_files, write_files};
+use shadowkv_codegen::output::{
+    Extent, FileKind, Written, binary_files, source_files, write_files,
+};
 use shadowkv_codegen::report::{KernelReport, REPORT_SCHEMA, kernel_table};
 use shadowkv_runtime::nvrtc::Nvrtc;
 
@@ -44,10 +46,18 @@ struct PackageReport {
 
 pub(super) fn run(arguments: &GenerateArguments, terminal: &Terminal) -> Result<(), Failure> {
     let kinds = arguments.kinds();
-    let binaries = kinds.iter().any(|kind| matches!(kind, FileKind::Ptx | FileKind::Cubin));
+    let binaries = kinds
+        .iter()
+        .any(|kind| matches!(kind, FileKind::Ptx | FileKind::Cubin));
     if binaries && (arguments.check || arguments.no_compile) {
-        let flag = if arguments.check { "--check" } else { "--no-compile" };
-        let message = format!("{flag} compiles nothing, and --emit asks for ptx or cubin: leave out one of them");
+        let flag = if arguments.check {
+            "--check"
+        } else {
+            "--no-compile"
+        };
+        let message = format!(
+            "{flag} compiles nothing, and --emit asks for ptx or cubin: leave out one of them"
+        );
         return Err(Failure::new(Code::Usage, message));
     }
     let prepared = prepare(&arguments.specs, &arguments.set, terminal)?;
@@ -85,8 +95,16 @@ pub(super) fn run(arguments: &GenerateArguments, terminal: &Terminal) -> Result<
     tell_failures(&report.packages, terminal)
 }
 
-fn write_sources(prepared: &[Prepared], out_dir: &Path, kinds: &[FileKind]) -> Result<Vec<PackageReport>, Failure> {
-    let write = |Prepared { path, plan, package }: &Prepared| {
+fn write_sources(
+    prepared: &[Prepared],
+    out_dir: &Path,
+    kinds: &[FileKind],
+) -> Result<Vec<PackageReport>, Failure> {
+    let write = |Prepared {
+                     path,
+                     plan,
+                     package,
+                 }: &Prepared| {
         let folder = out_dir.join(&package.name);
         let files = write_files(&folder, &source_files(package, kinds), &Extent::of(package))?;
         Ok(PackageReport {
@@ -110,7 +128,10 @@ fn compile(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let options = CompileOptions { jobs: arguments.jobs, ..CompileOptions::new(&arguments.archs()) };
+    let options = CompileOptions {
+        jobs: arguments.jobs,
+        ..CompileOptions::new(&arguments.archs())
+    };
     let packages: Vec<&Package> = prepared.iter().map(|prepared| &prepared.package).collect();
     let compilations = compiler::run(&packages, nvrtc, &options, terminal)?;
     let elapsed = started.elapsed();
@@ -139,20 +160,32 @@ fn keep(
     if compilation.failures.is_empty() {
         let files = binary_files(&compilation.kernels, kinds);
         if !files.is_empty() {
-            report.files.merge(write_files(&report.folder, &files, &Extent::of(&prepared.package))?);
+            report.files.merge(write_files(
+                &report.folder,
+                &files,
+                &Extent::of(&prepared.package),
+            )?);
         }
     }
     for kernel in &compilation.kernels {
         for warning in &kernel.warnings {
             terminal.note(&warning.render(terminal.colour_messages()));
         }
-        let Some(plan) = prepared.plan.kernel(&kernel.kernel) else { continue };
+        let Some(plan) = prepared.plan.kernel(&kernel.kernel) else {
+            continue;
+        };
         let figures = KernelReport::new(plan, kernel);
         if figures.spills() {
-            terminal.warning(&format!("{}: {} spills registers on {}", report.package, figures.kernel, figures.arch));
+            terminal.warning(&format!(
+                "{}: {} spills registers on {}",
+                report.package, figures.kernel, figures.arch
+            ));
         }
         if figures.occupancy.blocks_per_sm == 0 {
-            terminal.warning(&format!("{}: {} cannot be launched on {}", report.package, figures.kernel, figures.arch));
+            terminal.warning(&format!(
+                "{}: {} cannot be launched on {}",
+                report.package, figures.kernel, figures.arch
+            ));
         }
         report.kernels.push(figures);
     }
@@ -166,7 +199,13 @@ fn print(report: &Report, format: Format, terminal: &Terminal) -> Result<(), Fai
     }
     let mut blocks = Vec::new();
     for package in &report.packages {
-        let Written { created, updated, unchanged, removed, .. } = &package.files;
+        let Written {
+            created,
+            updated,
+            unchanged,
+            removed,
+            ..
+        } = &package.files;
         let mut block = format!(
             "{}: {} files in {} ({} written, {} unchanged, {} removed)\n",
             package.package,
@@ -186,22 +225,34 @@ fn print(report: &Report, format: Format, terminal: &Terminal) -> Result<(), Fai
 
 fn tell_left_alone(package: &PackageReport, terminal: &Terminal) {
     for file in &package.files.removed {
-        terminal.note(&format!("removed {}, which the package no longer has", package.folder.join(file).display()));
+        terminal.note(&format!(
+            "removed {}, which the package no longer has",
+            package.folder.join(file).display()
+        ));
     }
     for file in &package.files.foreign {
         let path = package.folder.join(file);
-        terminal.note(&format!("left {} alone: it is not a file of this program", path.display()));
+        terminal.note(&format!(
+            "left {} alone: it is not a file of this program",
+            path.display()
+        ));
     }
 }
 
 fn tell_failures(packages: &[PackageReport], terminal: &Terminal) -> Result<(), Failure> {
-    let failures: Vec<_> = packages.iter().flat_map(|package| &package.failures).collect();
+    let failures: Vec<_> = packages
+        .iter()
+        .flat_map(|package| &package.failures)
+        .collect();
     for failure in &failures {
-        terminal.report(&format!("{}\n", failure.render(terminal.colour_messages())));
+        terminal.report(&failure.render(terminal.colour_messages()));
     }
     match failures.len() {
         0 => Ok(()),
         1 => Err(Failure::new(Code::Compile, "1 kernel does not compile")),
-        count => Err(Failure::new(Code::Compile, format!("{count} kernels do not compile"))),
+        count => Err(Failure::new(
+            Code::Compile,
+            format!("{count} kernels do not compile"),
+        )),
     }
 }

@@ -30,10 +30,16 @@ struct Report {
 pub(super) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(), Failure> {
     let overrides = overrides(&arguments.set, terminal)?;
     let plan = plan(&arguments.spec, &overrides, terminal)?;
-    let case = Case { batch: arguments.batch, context: arguments.context, miss_percent: arguments.misses };
+    let case = Case {
+        batch: arguments.batch,
+        context: arguments.context,
+        miss_percent: arguments.misses,
+    };
     let most = u64::from(plan.spec.rope.max_position);
     if case.context > most {
-        terminal.warning(&format!("the model has {most} positions (rope.max_position), fewer than the context"));
+        terminal.warning(&format!(
+            "the model has {most} positions (rope.max_position), fewer than the context"
+        ));
     }
 
     let (mut nvrtc, mut note, mut compilation) = (None, None, Compilation::default());
@@ -55,7 +61,13 @@ pub(super) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(
     let inspection = Inspection::new(&plan, case, &compilation.kernels)?;
     match arguments.format {
         Format::Json => {
-            let report = Report { schema: REPORT_SCHEMA, command: "inspect", nvrtc, note, inspection };
+            let report = Report {
+                schema: REPORT_SCHEMA,
+                command: "inspect",
+                nvrtc,
+                note,
+                inspection,
+            };
             terminal.json(&report)?;
         }
         Format::Text => {
@@ -66,7 +78,11 @@ pub(super) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(
         }
     }
     for failure in &compilation.failures {
-        terminal.report(&format!("{}\n", failure.render(terminal.colour_messages())));
+        terminal.report(&failure.render(terminal.colour_messages()));
     }
-    if compilation.failures.is_empty() { Ok(()) } else { Err(Failure::said(Code::Compile)) }
+    if compilation.failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::said(Code::Compile))
+    }
 }

@@ -21,7 +21,11 @@ pub(super) struct Prepared {
 }
 
 /// Reads, plans and emits every spec; tells about all that cannot be used, not only the first.
-pub(super) fn prepare(specs: &[PathBuf], set: &[String], terminal: &Terminal) -> Result<Vec<Prepared>, Failure> {
+pub(super) fn prepare(
+    specs: &[PathBuf],
+    set: &[String],
+    terminal: &Terminal,
+) -> Result<Vec<Prepared>, Failure> {
     let overrides = overrides(set, terminal)?;
     let mut prepared = Vec::new();
     let mut worst: Option<Code> = None;
@@ -57,7 +61,11 @@ pub(super) fn prepare(specs: &[PathBuf], set: &[String], terminal: &Terminal) ->
 }
 
 /// Reads and plans one spec; what is wrong with a spec is said here.
-pub(super) fn plan(path: &Path, overrides: &[Override], terminal: &Terminal) -> Result<Plan, Failure> {
+pub(super) fn plan(
+    path: &Path,
+    overrides: &[Override],
+    terminal: &Terminal,
+) -> Result<Plan, Failure> {
     let spec = Spec::load(path, overrides).map_err(|error| {
         terminal.report(&error.render(terminal.colour_messages()));
         if let SpecError::Read { .. } = error {
@@ -77,10 +85,18 @@ pub(super) fn overrides(set: &[String], terminal: &Terminal) -> Result<Vec<Overr
     })
 }
 
-fn prepare_one(path: &Path, overrides: &[Override], terminal: &Terminal) -> Result<Prepared, Failure> {
+fn prepare_one(
+    path: &Path,
+    overrides: &[Override],
+    terminal: &Terminal,
+) -> Result<Prepared, Failure> {
     let plan = plan(path, overrides, terminal)?;
     let package = emit(&plan)?;
-    Ok(Prepared { path: path.to_owned(), plan, package })
+    Ok(Prepared {
+        path: path.to_owned(),
+        plan,
+        package,
+    })
 }
 
 /// A misspelt command is taken for a spec.
@@ -89,8 +105,10 @@ fn suggest_command(path: &Path, terminal: &Terminal) {
     let word = path.to_string_lossy();
     let command = Arguments::command();
     let names = command.get_subcommands().map(clap::Command::get_name);
-    let near = names.filter(|name| strsim::damerau_levenshtein(name, &word) <= DISTANCE).min();
+    let near = names
+        .filter(|name| strsim::damerau_levenshtein(name, &word) <= DISTANCE)
+        .min();
     if let Some(name) = near {
-        terminal.report(&format!("help: or is the command `{name}` meant?"));
+        terminal.say(&format!("help: or is the command `{name}` meant?"));
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn import(arguments: &ImportArguments, terminal: &Terminal) -> Result
         ignore: arguments.ignore.clone(),
     };
     let source_name = arguments.config.display().to_string();
-    let imported = import_config(&source_name, &text, &options).map_err(|error| Failure::new(Code::Usage, error))?;
+    let imported = import_config(&source_name, &text, &options)
+        .map_err(|error| Failure::new(Code::Usage, error))?;
     for warning in &imported.warnings {
         terminal.warning(warning);
     }
@@ -45,13 +46,20 @@ pub(super) fn import(arguments: &ImportArguments, terminal: &Terminal) -> Result
 }
 
 fn read_config(path: &Path) -> Result<String, Failure> {
-    let refuse = |reason: String| Failure::new(Code::Usage, format!("cannot read `{}`: {reason}", path.display()));
+    let refuse = |reason: String| {
+        Failure::new(
+            Code::Usage,
+            format!("cannot read `{}`: {reason}", path.display()),
+        )
+    };
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(SPEC_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(|error| refuse(error.to_string()))?;
     if bytes.len() as u64 > SPEC_BYTES_MAX {
-        return Err(refuse(format!("larger than {SPEC_BYTES_MAX} bytes; a config.json is a few KiB")));
+        return Err(refuse(format!(
+            "larger than {SPEC_BYTES_MAX} bytes; a config.json is a few KiB"
+        )));
     }
     String::from_utf8(bytes).map_err(|error| refuse(format!("not UTF-8: {error}")))
 }
@@ -76,10 +84,19 @@ pub(super) fn doctor(arguments: &DoctorArguments, terminal: &Terminal) -> Result
     match arguments.format {
         Format::Text => terminal.print(&report.to_string())?,
         Format::Json => {
-            terminal.json(&Document { schema: REPORT_SCHEMA, command: "doctor", can_compile, report: &report })?;
+            terminal.json(&Document {
+                schema: REPORT_SCHEMA,
+                command: "doctor",
+                can_compile,
+                report: &report,
+            })?;
         }
     }
-    if can_compile { Ok(()) } else { Err(Failure::said(Code::NoCompiler)) }
+    if can_compile {
+        Ok(())
+    } else {
+        Err(Failure::said(Code::NoCompiler))
+    }
 }
 
 pub(super) fn completions(shell: clap_complete::Shell, terminal: &Terminal) -> Result<(), Failure> {

@@ -55,7 +55,10 @@ impl Terminal {
         match written.and_then(|()| stdout.flush()) {
             // Whoever reads us has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Failure::new(Code::Write, format!("cannot write to standard output: {error}"))),
+            Err(error) => Err(Failure::new(
+                Code::Write,
+                format!("cannot write to standard output: {error}"),
+            )),
             Ok(()) => Ok(()),
         }
     }
@@ -103,8 +106,14 @@ impl Terminal {
         self.graded(ERROR, "error", text);
     }
 
-    /// A report that has its own layout, errors only.
+    /// A report of errors that has its own layout; an empty line sets it apart from the next.
     pub(super) fn report(&self, text: &str) {
+        let _ = self;
+        say(&format!("{}\n\n", text.trim_end()));
+    }
+
+    /// A line that belongs to an error.
+    pub(super) fn say(&self, text: &str) {
         let _ = self;
         say(text);
     }
@@ -119,7 +128,11 @@ impl Terminal {
 
     /// A bar of `length` steps; hidden where nobody would see it move.
     pub(super) fn progress(&self, length: u64) -> ProgressBar {
-        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target = if self.quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
         let bar = ProgressBar::with_draw_target(Some(length), target);
         if let Ok(style) = ProgressStyle::with_template("compiling [{bar:30}] {pos}/{len} {msg}") {
             bar.set_style(style.progress_chars("=> "));
@@ -130,5 +143,6 @@ impl Terminal {
 
 /// Standard error may be closed; there is nowhere left to say so.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _ = write!(io::stderr().lock(), "{text}{end}");
 }

@@ -58,15 +58,23 @@ pub struct SourceLine {
 impl KernelFailure {
     /// The errors without the warnings around them.
     pub fn errors(&self) -> impl Iterator<Item = &LocatedDiagnostic> {
-        self.diagnostics.iter().filter(|found| found.severity == Severity::Error)
+        self.diagnostics
+            .iter()
+            .filter(|found| found.severity == Severity::Error)
     }
 
     /// The whole report: for each error its place, the lines concerned, and the template's line. Deterministic;
     /// `colour` adds ANSI escapes and nothing else.
     pub fn render(&self, colour: bool) -> String {
-        let KernelFailure { package, kernel, arch, .. } = self;
+        let KernelFailure {
+            package,
+            kernel,
+            arch,
+            ..
+        } = self;
         let title = format!("kernel `{kernel}` of `{package}` does not compile for {arch}");
-        let mut texts = vec![renderer(colour).render(&[Group::with_title(Level::ERROR.primary_title(title))])];
+        let mut texts =
+            vec![renderer(colour).render(&[Group::with_title(Level::ERROR.primary_title(title))])];
         texts.extend(self.errors().map(|error| error.render(colour)));
         if self.errors().next().is_none() {
             texts.push(self.log.trim().to_owned());
@@ -108,10 +116,15 @@ impl LocatedDiagnostic {
 impl SourceLine {
     fn snippet(&self) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
         let text: String = self.text.chars().take(SHOWN).collect();
-        let blank = text.chars().take_while(|character| character.is_whitespace()).count();
+        let blank = text
+            .chars()
+            .take_while(|character| character.is_whitespace())
+            .count();
         let from = self.column.map_or(blank, |column| column - 1);
         let offset = |characters: usize| {
-            text.char_indices().nth(characters).map_or(text.len(), |(offset, _)| offset)
+            text.char_indices()
+                .nth(characters)
+                .map_or(text.len(), |(offset, _)| offset)
         };
         // The compiler names a column or nothing; without one the whole line is marked.
         let span = match self.column {
@@ -126,5 +139,9 @@ impl SourceLine {
 }
 
 fn renderer(colour: bool) -> Renderer {
-    if colour { Renderer::styled() } else { Renderer::plain() }
+    if colour {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    }
 }

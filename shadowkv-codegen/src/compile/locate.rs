@@ -13,12 +13,22 @@ pub(super) fn locate(
     ptx: Option<&str>,
     diagnostics: &[Diagnostic],
 ) -> Vec<LocatedDiagnostic> {
-    diagnostics.iter().map(|diagnostic| locate_one(package, kernel, ptx, diagnostic)).collect()
+    diagnostics
+        .iter()
+        .map(|diagnostic| locate_one(package, kernel, ptx, diagnostic))
+        .collect()
 }
 
-fn locate_one(package: &Package, kernel: &SourceFile, ptx: Option<&str>, diagnostic: &Diagnostic) -> LocatedDiagnostic {
+fn locate_one(
+    package: &Package,
+    kernel: &SourceFile,
+    ptx: Option<&str>,
+    diagnostic: &Diagnostic,
+) -> LocatedDiagnostic {
     let line = diagnostic.line.and_then(|line| usize::try_from(line).ok());
-    let column = diagnostic.column.and_then(|column| usize::try_from(column).ok());
+    let column = diagnostic
+        .column
+        .and_then(|column| usize::try_from(column).ok());
     let mut located = LocatedDiagnostic {
         severity: diagnostic.severity,
         message: diagnostic.message.clone(),
@@ -29,7 +39,10 @@ fn locate_one(package: &Package, kernel: &SourceFile, ptx: Option<&str>, diagnos
     let found = match diagnostic.origin {
         Origin::Nvrtc => None,
         Origin::Cpp => {
-            let file = diagnostic.file.as_deref().and_then(|file| emitted(package, kernel, file));
+            let file = diagnostic
+                .file
+                .as_deref()
+                .and_then(|file| emitted(package, kernel, file));
             file.zip(line).map(|(file, line)| (file, line, column))
         }
         Origin::Ptx => {
@@ -54,14 +67,22 @@ fn locate_one(package: &Package, kernel: &SourceFile, ptx: Option<&str>, diagnos
 /// The emitted file that the compiler calls `name`.
 fn emitted<'a>(package: &'a Package, kernel: &'a SourceFile, name: &str) -> Option<&'a SourceFile> {
     let name = name.rsplit('/').next().unwrap_or(name);
-    [kernel].into_iter().chain(&package.headers).find(|file| file.name == name)
+    [kernel]
+        .into_iter()
+        .chain(&package.headers)
+        .find(|file| file.name == name)
 }
 
 fn source_line(file: &str, text: &str, line: usize, column: Option<usize>) -> Option<SourceLine> {
     let shown = text.lines().nth(line.checked_sub(1)?)?;
     // A column that the line does not have helps nobody.
     let column = column.filter(|column| (1..=shown.chars().count()).contains(column));
-    Some(SourceLine { file: file.to_owned(), line, column, text: shown.to_owned() })
+    Some(SourceLine {
+        file: file.to_owned(),
+        line,
+        column,
+        text: shown.to_owned(),
+    })
 }
 
 fn template_line(file: &SourceFile, line: usize) -> Option<String> {
@@ -79,11 +100,17 @@ fn cuda_line(ptx: &str, line: usize) -> Option<(String, usize, usize)> {
         .rev()
         .take_while(|line| !line.contains(".entry") && !line.contains(".func"))
         .find_map(|line| line.trim().strip_prefix(".loc"))?;
-    let mut numbers = location.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+    let mut numbers = location
+        .split([' ', '\t', ','])
+        .filter(|word| !word.is_empty());
     let file = numbers.next()?;
     let (line, column) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
     let name = ptx.lines().find_map(|line| {
-        let (number, name) = line.trim().strip_prefix(".file")?.trim().split_once(char::is_whitespace)?;
+        let (number, name) = line
+            .trim()
+            .strip_prefix(".file")?
+            .trim()
+            .split_once(char::is_whitespace)?;
         (number == file).then(|| name.trim().split('"').nth(1).unwrap_or_default().to_owned())
     })?;
     Some((name, line, column))
@@ -103,7 +130,11 @@ mod tests {
 
     #[test]
     fn nothing_is_made_up() {
-        assert_eq!(cuda_line(PTX, 13), None, "the line belongs to another function");
+        assert_eq!(
+            cuda_line(PTX, 13),
+            None,
+            "the line belongs to another function"
+        );
         assert_eq!(cuda_line(PTX, 1), None);
         assert_eq!(cuda_line("", 1), None);
         assert_eq!(cuda_line("\t.loc 9 1 1\nx", 2), None, "no such file");

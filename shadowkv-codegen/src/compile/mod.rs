@@ -128,8 +128,14 @@ pub fn compile(
         }
     }
     let available = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let jobs = options.jobs.map_or_else(available, NonZeroUsize::get).clamp(1, tasks.len().max(1));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).stack_size(STACK_BYTES).build();
+    let jobs = options
+        .jobs
+        .map_or_else(available, NonZeroUsize::get)
+        .clamp(1, tasks.len().max(1));
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .stack_size(STACK_BYTES)
+        .build();
     let pool = pool.map_err(|source| CompileError::Threads { jobs, source })?;
     let outcomes: Vec<_> = pool.install(|| {
         let compile = |&(index, package, source, arch): &(usize, &Package, &SourceFile, Arch)| {
@@ -156,7 +162,11 @@ fn supported(nvrtc: &Nvrtc, arch: Arch) -> Result<(), CompileError> {
         return Ok(());
     }
     let (major, minor) = nvrtc.version();
-    let names: Vec<_> = nvrtc.supported_archs().into_iter().map(Arch::name).collect();
+    let names: Vec<_> = nvrtc
+        .supported_archs()
+        .into_iter()
+        .map(Arch::name)
+        .collect();
     Err(CompileError::Arch {
         arch,
         major,
@@ -183,7 +193,11 @@ pub fn compile_kernel(
     nvrtc: &Nvrtc,
     line_info: bool,
 ) -> Result<CompiledKernel, Box<KernelFailure>> {
-    let headers: Vec<_> = package.headers.iter().map(|file| (file.name.as_str(), file.text.as_str())).collect();
+    let headers: Vec<_> = package
+        .headers
+        .iter()
+        .map(|file| (file.name.as_str(), file.text.as_str()))
+        .collect();
     let request = CompileRequest {
         headers: &headers,
         line_info,
@@ -195,7 +209,12 @@ pub fn compile_kernel(
             kernel: kernel_name(source).to_owned(),
             arch,
             log: failure.log.clone(),
-            diagnostics: locate::locate(package, source, failure.ptx.as_deref(), &failure.diagnostics),
+            diagnostics: locate::locate(
+                package,
+                source,
+                failure.ptx.as_deref(),
+                &failure.diagnostics,
+            ),
         })
     };
     let compiled = nvrtc.compile(&request).map_err(|failure| {
@@ -204,7 +223,10 @@ pub fn compile_kernel(
             return failed(&failure);
         }
         // ptxas speaks of lines of PTX; compiled once more with line information, the PTX tells the source's.
-        let request = CompileRequest { line_info: true, ..request };
+        let request = CompileRequest {
+            line_info: true,
+            ..request
+        };
         failed(nvrtc.compile(&request).err().as_deref().unwrap_or(&failure))
     })?;
     finish(package, source, arch, compiled)
@@ -220,7 +242,10 @@ fn finish(
     let warnings = locate::locate(package, source, Some(&compiled.ptx), &compiled.diagnostics);
     let mut resources = compiled.resources.into_iter();
     let (Some(resources), None) = (resources.next(), resources.next()) else {
-        let message = format!("`{}` must hold one kernel, going by ptxas' log it does not", source.name);
+        let message = format!(
+            "`{}` must hold one kernel, going by ptxas' log it does not",
+            source.name
+        );
         let diagnostic = Diagnostic {
             file: None,
             line: None,

@@ -43,7 +43,9 @@ impl Difference {
     /// Path inside the package's folder.
     pub fn file(&self) -> &str {
         match self {
-            Difference::Missing { file } | Difference::Stale { file, .. } | Difference::Unexpected { file } => file,
+            Difference::Missing { file }
+            | Difference::Stale { file, .. }
+            | Difference::Unexpected { file } => file,
         }
     }
 }
@@ -54,23 +56,34 @@ impl Difference {
 /// # Errors
 ///
 /// [`OutputError`] if something cannot be read.
-pub fn check_files(folder: &Path, files: &[OutputFile], extent: &Extent) -> Result<Vec<Difference>, OutputError> {
+pub fn check_files(
+    folder: &Path,
+    files: &[OutputFile],
+    extent: &Extent,
+) -> Result<Vec<Difference>, OutputError> {
     let mut differences = Vec::new();
     for file in files {
         let path = file.place(folder);
         match read(&path)? {
-            None => differences.push(Difference::Missing { file: file.path.clone() }),
+            None => differences.push(Difference::Missing {
+                file: file.path.clone(),
+            }),
             Some(found) if found == file.bytes => {}
             Some(found) => {
                 let diff = diff(&file.path, &found, &file.bytes);
-                differences.push(Difference::Stale { file: file.path.clone(), diff });
+                differences.push(Difference::Stale {
+                    file: file.path.clone(),
+                    diff,
+                });
             }
         }
     }
     for found in scan(folder, extent)? {
         let unexpected = match found.owned {
             Some(FileKind::Ptx | FileKind::Cubin) => !extent.has_kernel(found.kernel()),
-            Some(kind) => !extent.has_source(&found.path) && files.iter().any(|file| file.kind == kind),
+            Some(kind) => {
+                !extent.has_source(&found.path) && files.iter().any(|file| file.kind == kind)
+            }
             None => false,
         };
         if unexpected {
@@ -85,17 +98,29 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, OutputError> {
     match fs::metadata(path) {
         Err(error) if absent(&error) => return Ok(None),
         Err(error) => return Err(OutputError::new("look at", path, error)),
-        Ok(data) if data.is_dir() => return Err(OutputError::NotAFile { path: path.to_owned() }),
+        Ok(data) if data.is_dir() => {
+            return Err(OutputError::NotAFile {
+                path: path.to_owned(),
+            });
+        }
         Ok(data) if data.len() > DIFF_BYTES => return Ok(Some(Vec::new())),
         Ok(_) => {}
     }
-    fs::read(path).map(Some).map_err(|error| OutputError::new("read", path, error))
+    fs::read(path)
+        .map(Some)
+        .map_err(|error| OutputError::new("read", path, error))
 }
 
 fn diff(path: &str, found: &[u8], wanted: &[u8]) -> String {
-    let (found, wanted) = (String::from_utf8_lossy(found), String::from_utf8_lossy(wanted));
+    let (found, wanted) = (
+        String::from_utf8_lossy(found),
+        String::from_utf8_lossy(wanted),
+    );
     let diff = TextDiff::from_lines(&*found, &*wanted);
-    let text = diff.unified_diff().header(&format!("{path} (on disk)"), &format!("{path} (generated)")).to_string();
+    let text = diff
+        .unified_diff()
+        .header(&format!("{path} (on disk)"), &format!("{path} (generated)"))
+        .to_string();
     let lines: Vec<&str> = text.lines().collect();
     if lines.len() <= DIFF_LINES {
         return text;
@@ -110,10 +135,13 @@ mod tests {
 
     #[test]
     fn a_diff_is_cut() {
-        let long: String = (0..500).map(|line| format!("{line}\n")).collect();
+        let long: String = "line\n".repeat(500);
         let text = diff("a.cu", b"", long.as_bytes());
         assert_eq!(text.lines().count(), DIFF_LINES + 1);
-        assert!(text.starts_with("--- a.cu (on disk)\n+++ a.cu (generated)\n"), "{text}");
+        assert!(
+            text.starts_with("--- a.cu (on disk)\n+++ a.cu (generated)\n"),
+            "{text}"
+        );
         assert!(text.ends_with("... 443 more lines\n"), "{text}");
     }
 }

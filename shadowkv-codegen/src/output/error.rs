@@ -51,16 +51,22 @@ impl OutputError {
     /// The error of a failed operation.
     pub(super) fn new(operation: &'static str, path: &Path, source: io::Error) -> OutputError {
         use io::ErrorKind::{
-            FileTooLarge, IsADirectory, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
-            StorageFull,
+            FileTooLarge, IsADirectory, NotADirectory, PermissionDenied, QuotaExceeded,
+            ReadOnlyFilesystem, StorageFull,
         };
         let path = path.to_owned();
         match source.kind() {
-            NotADirectory => OutputError::NotAFolder { path: nearest_file(&path) },
+            NotADirectory => OutputError::NotAFolder {
+                path: nearest_file(&path),
+            },
             IsADirectory => OutputError::NotAFile { path },
             PermissionDenied | ReadOnlyFilesystem => OutputError::NotWritable { path, source },
             StorageFull | QuotaExceeded | FileTooLarge => OutputError::Full { path, source },
-            _ => OutputError::Io { operation, path, source },
+            _ => OutputError::Io {
+                operation,
+                path,
+                source,
+            },
         }
     }
 }

@@ -83,11 +83,22 @@ pub fn binary_files(kernels: &[CompiledKernel], kinds: &[FileKind]) -> Vec<Outpu
         let CompiledKernel { kernel, arch, .. } = compiled;
         if kinds.contains(&FileKind::Cubin) {
             let (path, bytes) = (format!("{arch}/{kernel}.cubin"), compiled.cubin.clone());
-            files.push(OutputFile { path, kind: FileKind::Cubin, bytes });
+            files.push(OutputFile {
+                path,
+                kind: FileKind::Cubin,
+                bytes,
+            });
         }
         if kinds.contains(&FileKind::Ptx) {
-            let (path, bytes) = (format!("{arch}/{kernel}.ptx"), compiled.ptx.clone().into_bytes());
-            files.push(OutputFile { path, kind: FileKind::Ptx, bytes });
+            let (path, bytes) = (
+                format!("{arch}/{kernel}.ptx"),
+                compiled.ptx.clone().into_bytes(),
+            );
+            files.push(OutputFile {
+                path,
+                kind: FileKind::Ptx,
+                bytes,
+            });
         }
     }
     files
@@ -105,7 +116,11 @@ impl Extent {
     pub fn of(package: &Package) -> Extent {
         Extent {
             sources: package.files().map(|file| file.name.clone()).collect(),
-            kernels: package.kernels.iter().map(|source| kernel_name(source).to_owned()).collect(),
+            kernels: package
+                .kernels
+                .iter()
+                .map(|source| kernel_name(source).to_owned())
+                .collect(),
         }
     }
 

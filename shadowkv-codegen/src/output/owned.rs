@@ -39,10 +39,17 @@ pub(super) fn scan(folder: &Path, extent: &Extent) -> Result<Vec<Found>, OutputE
     for name in names(folder)? {
         let path = folder.join(&name);
         if path.is_dir() {
-            let inside = if is_arch(&name) { names(&path)? } else { Vec::new() };
+            let inside = if is_arch(&name) {
+                names(&path)?
+            } else {
+                Vec::new()
+            };
             found.extend(inside.into_iter().map(|file| {
                 let kind = binary_kind(&file, &kernels);
-                Found { path: format!("{name}/{file}"), owned: kind }
+                Found {
+                    path: format!("{name}/{file}"),
+                    owned: kind,
+                }
             }));
         } else if !name.starts_with(super::write::TEMPORARY) {
             let owned = source_kind(&path, &name)?;
@@ -61,14 +68,22 @@ fn names(folder: &Path) -> Result<Vec<String>, OutputError> {
     let mut names = Vec::new();
     for entry in entries {
         // We write no name that is not UTF-8.
-        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+        names.push(
+            entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned(),
+        );
     }
     names.sort();
     Ok(names)
 }
 
 fn source_kind(path: &Path, name: &str) -> Result<Option<FileKind>, OutputError> {
-    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    let extension = Path::new(name)
+        .extension()
+        .and_then(|extension| extension.to_str());
     let kind = match extension {
         _ if name == MANIFEST_FILE => {
             let ours = is_manifest_of_ours(path);
@@ -79,11 +94,19 @@ fn source_kind(path: &Path, name: &str) -> Result<Option<FileKind>, OutputError>
         _ => return Ok(None),
     };
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BANNER.len() as u64).read_to_end(&mut head));
+    let read =
+        File::open(path).and_then(|file| file.take(BANNER.len() as u64).read_to_end(&mut head));
     match read {
         Ok(_) => Ok((head == BANNER.as_bytes()).then_some(kind)),
         // A link that leads nowhere, or somebody's private file: not ours.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(OutputError::new("read", path, error)),
     }
 }
@@ -99,7 +122,9 @@ fn is_manifest_of_ours(path: &Path) -> bool {
 /// The kernels named in the manifest that lies there.
 fn previous_kernels(folder: &Path) -> BTreeSet<String> {
     let manifest = Manifest::load(folder.join(MANIFEST_FILE));
-    let kernels = manifest.map(|manifest| manifest.kernels).unwrap_or_default();
+    let kernels = manifest
+        .map(|manifest| manifest.kernels)
+        .unwrap_or_default();
     kernels.into_iter().map(|kernel| kernel.name).collect()
 }
 

@@ -59,7 +59,11 @@ impl Written {
 /// # Errors
 ///
 /// [`OutputError`]. Files written until then are whole, the others as they were.
-pub fn write_files(folder: &Path, files: &[OutputFile], extent: &Extent) -> Result<Written, OutputError> {
+pub fn write_files(
+    folder: &Path,
+    files: &[OutputFile],
+    extent: &Extent,
+) -> Result<Written, OutputError> {
     let found = scan(folder, extent)?;
     create_folder(folder)?;
     sweep(folder);
@@ -96,19 +100,35 @@ pub fn write_files(folder: &Path, files: &[OutputFile], extent: &Extent) -> Resu
             None => written.foreign.push(found.path.clone()),
         }
     }
-    for list in [&mut written.created, &mut written.updated, &mut written.unchanged] {
+    for list in [
+        &mut written.created,
+        &mut written.updated,
+        &mut written.unchanged,
+    ] {
         list.sort();
     }
     Ok(written)
 }
 
 /// Whether a file of ours that is not written now has to go.
-fn is_left_over(found: &Found, kind: FileKind, files: &[OutputFile], extent: &Extent, written: &Written) -> bool {
+fn is_left_over(
+    found: &Found,
+    kind: FileKind,
+    files: &[OutputFile],
+    extent: &Extent,
+    written: &Written,
+) -> bool {
     match kind {
         FileKind::Ptx | FileKind::Cubin => {
             let source = format!("{}.cu", found.kernel());
-            let changed = |path: &String| *path == source || path.ends_with(".cuh");
-            !extent.has_kernel(found.kernel()) || written.created.iter().chain(&written.updated).any(changed)
+            let is_header = |path: &str| {
+                Path::new(path)
+                    .extension()
+                    .is_some_and(|extension| extension == "cuh")
+            };
+            let changed = |path: &String| *path == source || is_header(path);
+            !extent.has_kernel(found.kernel())
+                || written.created.iter().chain(&written.updated).any(changed)
         }
         _ => !extent.has_source(&found.path) && files.iter().any(|file| file.kind == kind),
     }
@@ -124,12 +144,20 @@ fn state(path: &Path, bytes: &[u8]) -> Result<State, OutputError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::Missing),
         Err(error) => return Err(OutputError::new("look at", path, error)),
-        Ok(data) if data.is_dir() => return Err(OutputError::NotAFile { path: path.to_owned() }),
+        Ok(data) if data.is_dir() => {
+            return Err(OutputError::NotAFile {
+                path: path.to_owned(),
+            });
+        }
         Ok(data) if data.len() != bytes.len() as u64 => return Ok(State::Other),
         Ok(_) => {}
     }
     // An unreadable file is replaced, if that is allowed.
-    Ok(if fs::read(path).is_ok_and(|found| found == bytes) { State::Same } else { State::Other })
+    Ok(if fs::read(path).is_ok_and(|found| found == bytes) {
+        State::Same
+    } else {
+        State::Other
+    })
 }
 
 /// Writes one file so that it is at every moment either as it was or complete. Its folder is created.
@@ -152,10 +180,17 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
         // What any new file gets, less the user's umask; temporary files are private otherwise.
         builder.permissions(fs::Permissions::from_mode(0o666))
     };
-    let mut temporary = builder.tempfile_in(folder).map_err(|error| OutputError::new("write to", folder, error))?;
+    let mut temporary = builder
+        .tempfile_in(folder)
+        .map_err(|error| OutputError::new("write to", folder, error))?;
     temporary.write_all(bytes).map_err(failed("write"))?;
-    temporary.as_file().sync_all().map_err(failed("synchronise"))?;
-    temporary.persist(path).map_err(|error| OutputError::new("rename to", path, error.error))?;
+    temporary
+        .as_file()
+        .sync_all()
+        .map_err(failed("synchronise"))?;
+    temporary
+        .persist(path)
+        .map_err(|error| OutputError::new("rename to", path, error.error))?;
     if cfg!(unix) {
         let synchronised = File::open(folder).and_then(|folder| folder.sync_all());
         synchronised.map_err(|error| OutputError::new("synchronise", folder, error))?;
@@ -165,14 +200,18 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
 
 fn create_folder(folder: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => OutputError::NotAFolder { path: folder.to_owned() },
+        io::ErrorKind::AlreadyExists => OutputError::NotAFolder {
+            path: folder.to_owned(),
+        },
         _ => OutputError::new("create", folder, error),
     })
 }
 
 /// Removes what killed processes left behind. Best effort: another process may be sweeping too.
 fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
         let modified = entry.metadata().and_then(|data| data.modified()).ok();

@@ -25,9 +25,21 @@ pub struct Device {
 
 /// The GPUs that plans are looked at on.
 pub const DEVICES: [Device; 3] = [
-    Device { name: "A100", arch: Arch::Sm80, multiprocessors: 108 },
-    Device { name: "H100", arch: Arch::Sm90, multiprocessors: 132 },
-    Device { name: "H200", arch: Arch::Sm90, multiprocessors: 132 },
+    Device {
+        name: "A100",
+        arch: Arch::Sm80,
+        multiprocessors: 108,
+    },
+    Device {
+        name: "H100",
+        arch: Arch::Sm90,
+        multiprocessors: 132,
+    },
+    Device {
+        name: "H200",
+        arch: Arch::Sm90,
+        multiprocessors: 132,
+    },
 ];
 
 /// The launch a plan is evaluated for.
@@ -58,7 +70,10 @@ impl Case {
             .with("store_chunks", sequences(chunks))
             .with("token_rows", sequences(self.context))
             .with("total_chunks", sequences(chunks))
-            .with("total_missing", sequences(missing.saturating_mul(spec.attention.kv_heads.into())))
+            .with(
+                "total_missing",
+                sequences(missing.saturating_mul(spec.attention.kv_heads.into())),
+            )
             .with("total_tokens", sequences(self.context))
     }
 }
@@ -149,40 +164,81 @@ impl Inspection {
     /// # Errors
     ///
     /// [`InspectionError`] if the launch is too large.
-    pub fn new(plan: &Plan, case: Case, compiled: &[CompiledKernel]) -> Result<Inspection, InspectionError> {
+    pub fn new(
+        plan: &Plan,
+        case: Case,
+        compiled: &[CompiledKernel],
+    ) -> Result<Inspection, InspectionError> {
         let sizes = case.sizes(&plan.spec, DEVICES[0].multiprocessors);
-        let kernels = plan.kernels.iter().map(|kernel| inspect(&plan.spec, kernel, case, &sizes, compiled));
+        let kernels = plan
+            .kernels
+            .iter()
+            .map(|kernel| inspect(&plan.spec, kernel, case, &sizes, compiled));
         Ok(Inspection {
             package: plan.spec.name.clone(),
             spec_sha256: plan.spec.sha256(),
             case,
             kernels: kernels.collect::<Result<_, _>>()?,
-            sizes: sizes.iter().filter(|(name, _)| *name != "sm_count").collect(),
+            sizes: sizes
+                .iter()
+                .filter(|(name, _)| *name != "sm_count")
+                .collect(),
         })
     }
 
     /// The inspection as text for people.
     pub fn render(&self) -> String {
-        let Case { batch, context, miss_percent } = self.case;
+        let Case {
+            batch,
+            context,
+            miss_percent,
+        } = self.case;
         let (batch, context) = (grouped(batch), grouped(context));
         let mut text = format!(
             "{}: batch {batch}, context {context} tokens, {miss_percent} % of the selected chunks missing\n\n{}\n",
             self.package,
             self.work_table()
         );
-        let _ = writeln!(text, "\nblocks of a launch, and how many a multiprocessor holds\n\n{}", self.device_table());
+        let _ = writeln!(
+            text,
+            "\nblocks of a launch, and how many a multiprocessor holds\n\n{}",
+            self.device_table()
+        );
         let _ = writeln!(text, "\ntiles and what follows from them");
         for kernel in &self.kernels {
-            let constants: Vec<_> = kernel.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let _ = writeln!(text, "  {}: {}\n    grid: {}", kernel.kernel, constants.join(" "), kernel.grid.join(" x "));
+            let constants: Vec<_> = kernel
+                .constants
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let _ = writeln!(
+                text,
+                "  {}: {}\n    grid: {}",
+                kernel.kernel,
+                constants.join(" "),
+                kernel.grid.join(" x ")
+            );
         }
         text
     }
 
     fn work_table(&self) -> String {
-        let header = ["kernel", "threads", "shared B", "read B", "written B", "PCIe B", "flops"];
+        let header = [
+            "kernel",
+            "threads",
+            "shared B",
+            "read B",
+            "written B",
+            "PCIe B",
+            "flops",
+        ];
         let rows = self.kernels.iter().map(|kernel| {
-            let work = [kernel.read_bytes, kernel.written_bytes, kernel.host_bytes, kernel.flops];
+            let work = [
+                kernel.read_bytes,
+                kernel.written_bytes,
+                kernel.host_bytes,
+                kernel.flops,
+            ];
             let mut row = vec![
                 kernel.kernel.to_owned(),
                 kernel.threads.to_string(),
@@ -191,11 +247,22 @@ impl Inspection {
             row.extend(work.map(scaled));
             row
         });
-        table(1, &header, rows)
+        table(&[0], &header, rows)
     }
 
     fn device_table(&self) -> String {
-        let header = ["kernel", "device", "arch", "grid", "blocks", "registers", "spills B", "blocks/SM", "warps/SM", "limited by"];
+        let header = [
+            "kernel",
+            "device",
+            "arch",
+            "grid",
+            "blocks",
+            "registers",
+            "spills B",
+            "blocks/SM",
+            "warps/SM",
+            "limited by",
+        ];
         let rows = self.kernels.iter().flat_map(|kernel| {
             kernel.devices.iter().map(|found| {
                 let [x, y, z] = found.blocks;
@@ -207,19 +274,25 @@ impl Inspection {
                     format!("{x} x {y} x {z}"),
                     grouped(blocks),
                 ];
-                row.extend(found.compiled.as_ref().map_or_else(|| vec!["-".to_owned(); 5], |report| {
-                    vec![
-                        report.registers.to_string(),
-                        grouped(u64::from(report.spill_store_bytes) + u64::from(report.spill_load_bytes)),
-                        report.occupancy.blocks_per_sm.to_string(),
-                        report.occupancy.warps_per_sm.to_string(),
-                        limiter(report).to_owned(),
-                    ]
-                }));
+                row.extend(found.compiled.as_ref().map_or_else(
+                    || vec!["-".to_owned(); 5],
+                    |report| {
+                        vec![
+                            report.registers.to_string(),
+                            grouped(
+                                u64::from(report.spill_store_bytes)
+                                    + u64::from(report.spill_load_bytes),
+                            ),
+                            report.occupancy.blocks_per_sm.to_string(),
+                            report.occupancy.warps_per_sm.to_string(),
+                            limiter(report).to_owned(),
+                        ]
+                    },
+                ));
                 row
             })
         });
-        table(3, &header, rows)
+        table(&[0, 1, 2, 9], &header, rows)
     }
 }
 
@@ -250,8 +323,13 @@ fn inspect(
     let devices = DEVICES.iter().map(|device| {
         let sizes = case.sizes(spec, device.multiprocessors);
         let dims = kernel.geometry.evaluate(&sizes);
-        let dims = dims.map_err(|source| InspectionError::Launch { kernel: kernel.name, source })?;
-        let found = compiled.iter().find(|found| found.kernel == kernel.name && found.arch == device.arch);
+        let dims = dims.map_err(|source| InspectionError::Launch {
+            kernel: kernel.name,
+            source,
+        })?;
+        let found = compiled
+            .iter()
+            .find(|found| found.kernel == kernel.name && found.arch == device.arch);
         Ok(DeviceInspection {
             device: *device,
             blocks: dims.map_or([0; 3], |dims| dims.grid),
@@ -262,7 +340,11 @@ fn inspect(
         kernel: kernel.name,
         entry: kernel.entry.clone(),
         summary: kernel.summary,
-        constants: kernel.constants.iter().map(|constant| (constant.name, constant.value)).collect(),
+        constants: kernel
+            .constants
+            .iter()
+            .map(|constant| (constant.name, constant.value))
+            .collect(),
         grid: kernel.geometry.grid.each_ref().map(ToString::to_string),
         threads: kernel.geometry.threads,
         dynamic_shared_bytes: kernel.geometry.shared_bytes,

@@ -45,7 +45,9 @@ impl KernelReport {
     pub fn new(plan: &KernelPlan, compiled: &CompiledKernel) -> KernelReport {
         let resources = &compiled.resources;
         let geometry = &plan.geometry;
-        let shared = resources.static_shared_bytes.saturating_add(geometry.shared_bytes);
+        let shared = resources
+            .static_shared_bytes
+            .saturating_add(geometry.shared_bytes);
         KernelReport {
             kernel: compiled.kernel.clone(),
             entry: resources.entry.clone(),
@@ -59,7 +61,9 @@ impl KernelReport {
             spill_load_bytes: resources.spill_load_bytes,
             constant_bytes: resources.constant_bytes,
             barriers: resources.barriers,
-            occupancy: compiled.arch.occupancy(resources.registers, geometry.threads, shared),
+            occupancy: compiled
+                .arch
+                .occupancy(resources.registers, geometry.threads, shared),
             compile_ms: (compiled.milliseconds * 10.0).round() / 10.0,
         }
     }
@@ -98,5 +102,5 @@ pub fn kernel_table(kernels: &[KernelReport]) -> String {
             format!("{:.0}", kernel.compile_ms),
         ]
     });
-    table(2, &header, rows)
+    table(&[0, 1], &header, rows)
 }

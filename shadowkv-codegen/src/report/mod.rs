@@ -5,19 +5,26 @@ use comfy_table::{CellAlignment, Table, presets};
 mod inspection;
 mod kernels;
 
-pub use inspection::{Case, DEVICES, Device, DeviceInspection, Inspection, InspectionError, KernelInspection};
+pub use inspection::{
+    Case, DEVICES, Device, DeviceInspection, Inspection, InspectionError, KernelInspection,
+};
 pub use kernels::{KernelReport, kernel_table};
 
 /// Version of every JSON document this program prints; it changes when a field changes its meaning or goes.
 pub const REPORT_SCHEMA: u32 = 1;
 
-/// A table of plain text whose widths depend on its content alone. The first `left` columns hold words, the others
-/// numbers.
-fn table(left: usize, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// A table of plain text whose widths depend on its content alone. The columns of `words` are set to the left, numbers to
+/// the right.
+fn table(words: &[usize], header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec()).add_rows(rows);
-    for column in table.column_iter_mut().skip(left) {
-        column.set_cell_alignment(CellAlignment::Right);
+    table
+        .load_style(presets::ASCII_MARKDOWN)
+        .set_header(header.to_vec())
+        .add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if !words.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table.trim_fmt()
 }
@@ -37,8 +44,12 @@ fn grouped(number: u64) -> String {
 
 /// A quantity of bytes or operations to four digits: `251.7 M`.
 fn scaled(number: u64) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
+    const UNITS: [(u64, &str); 4] = [
+        (1_000_000_000_000, "T"),
+        (1_000_000_000, "G"),
+        (1_000_000, "M"),
+        (1_000, "k"),
+    ];
     match UNITS.iter().find(|(unit, _)| number >= *unit * 10) {
         Some((unit, name)) => format!("{:.1} {name}", number as f64 / *unit as f64),
         None => grouped(number),
@@ -51,7 +62,13 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!(["0", "999", "1 000", "1 234 567"], [0, 999, 1000, 1_234_567].map(grouped));
-        assert_eq!(["0", "9 999", "12.3 k", "251.7 M"], [0, 9999, 12_345, 251_658_240].map(scaled));
+        assert_eq!(
+            ["0", "999", "1 000", "1 234 567"],
+            [0, 999, 1000, 1_234_567].map(grouped)
+        );
+        assert_eq!(
+            ["0", "9 999", "12.3 k", "251.7 M"],
+            [0, 9999, 12_345, 251_658_240].map(scaled)
+        );
     }
 }
