@@ -19,7 +19,7 @@ use shadowkv_runtime::nvrtc::{Arch, Nvrtc, NvrtcOptions};
 
 fn one_kernel(criterion: &mut Criterion) {
     let nvrtc = match Nvrtc::open(&NvrtcOptions::from_environment(), &|step| {
-        eprintln!("{step}")
+        eprintln!("{step}");
     }) {
         Ok(nvrtc) => nvrtc,
         Err(error) => {

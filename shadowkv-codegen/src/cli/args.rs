@@ -1,5 +1,10 @@
 //! What may stand on the command line.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "these texts are the program's help, where backticks would be seen"
+)]
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! `--check`: is what lies on disk what would be generated?
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use shadowkv_codegen::report::REPORT_SCHEMA;
 use super::args::{Format, GenerateArguments};
 use super::failure::{Code, Failure};
 use super::packages::Prepared;
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 
 /// The JSON document of `--check`.
 #[derive(Serialize)]
@@ -64,7 +65,7 @@ pub(super) fn run(
             mend: mend.clone(),
             packages,
         };
-        terminal.json(&report)?;
+        terminal::json(&report)?;
     } else {
         for package in &packages {
             print(package, terminal)?;
@@ -88,17 +89,14 @@ fn print(package: &PackageReport, terminal: &Terminal) -> Result<(), Failure> {
     }
     for difference in &package.differences {
         let path = package.folder.join(difference.file());
-        match difference {
-            Difference::Missing { .. } => {
-                terminal.result(&format!("missing: {}\n", path.display()))?
-            }
-            Difference::Unexpected { .. } => {
-                terminal.result(&format!("no longer generated: {}\n", path.display()))?
-            }
-            Difference::Stale { diff, .. } => {
-                terminal.result(&format!("stale: {}\n", path.display()))?;
-                terminal.diff(diff)?;
-            }
+        let state = match difference {
+            Difference::Missing { .. } => "missing",
+            Difference::Unexpected { .. } => "no longer generated",
+            Difference::Stale { .. } => "stale",
+        };
+        terminal.result(&format!("{state}: {}\n", path.display()))?;
+        if let Difference::Stale { diff, .. } = difference {
+            terminal.diff(diff)?;
         }
     }
     Ok(())
@@ -120,7 +118,7 @@ fn mend() -> String {
     let arguments = arguments.map(|argument| {
         let text = argument.to_string_lossy();
         // Arguments cannot hold a NUL, the only thing that cannot be quoted.
-        shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.into_owned())
+        shlex::try_quote(&text).map_or_else(|_| text.to_string(), Cow::into_owned)
     });
     [program]
         .into_iter()

@@ -15,7 +15,7 @@ use shadowkv_runtime::nvrtc::Nvrtc;
 use super::args::{Format, GenerateArguments};
 use super::failure::{Code, Failure};
 use super::packages::{Prepared, prepare};
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 use super::{check, compiler};
 
 /// The JSON document of this command.
@@ -195,7 +195,7 @@ fn keep(
 
 fn print(report: &Report, format: Format, terminal: &Terminal) -> Result<(), Failure> {
     if format == Format::Json {
-        return terminal.json(report);
+        return terminal::json(report);
     }
     let mut blocks = Vec::new();
     for package in &report.packages {
@@ -245,7 +245,7 @@ fn tell_failures(packages: &[PackageReport], terminal: &Terminal) -> Result<(), 
         .flat_map(|package| &package.failures)
         .collect();
     for failure in &failures {
-        terminal.report(&failure.render(terminal.colour_messages()));
+        terminal::report(&failure.render(terminal.colour_messages()));
     }
     match failures.len() {
         0 => Ok(()),
@@ -254,5 +254,48 @@ fn tell_failures(packages: &[PackageReport], terminal: &Terminal) -> Result<(), 
             Code::Compile,
             format!("{count} kernels do not compile"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::Colour;
+    use super::*;
+
+    fn package(failures: usize) -> PackageReport {
+        let failure = KernelFailure {
+            package: "small".to_owned(),
+            kernel: "key_gram".to_owned(),
+            arch: shadowkv_runtime::nvrtc::Arch::Sm80,
+            diagnostics: Vec::new(),
+            log: "the compiler's words".to_owned(),
+        };
+        PackageReport {
+            package: "small".to_owned(),
+            spec: PathBuf::new(),
+            spec_sha256: String::new(),
+            folder: PathBuf::new(),
+            files: Written::default(),
+            kernels: Vec::new(),
+            failures: vec![failure; failures],
+        }
+    }
+
+    #[test]
+    fn kernels_that_do_not_compile_have_an_exit_code() {
+        let terminal = Terminal::new(Colour::Never, false);
+        assert!(tell_failures(&[package(0)], &terminal).is_ok());
+        let ended = |packages: &[PackageReport]| {
+            let failure = tell_failures(packages, &terminal).err();
+            failure.map(|failure| (failure.code, failure.message.unwrap_or_default()))
+        };
+        assert_eq!(
+            ended(&[package(1)]),
+            Some((Code::Compile, "1 kernel does not compile".to_owned()))
+        );
+        assert_eq!(
+            ended(&[package(1), package(2)]),
+            Some((Code::Compile, "3 kernels do not compile".to_owned()))
+        );
     }
 }

@@ -12,7 +12,7 @@ use super::args::{Format, InspectArguments};
 use super::compiler;
 use super::failure::{Code, Failure};
 use super::packages::{overrides, plan};
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 
 /// The JSON document of this command.
 #[derive(Serialize)]
@@ -68,17 +68,17 @@ pub(super) fn run(arguments: &InspectArguments, terminal: &Terminal) -> Result<(
                 note,
                 inspection,
             };
-            terminal.json(&report)?;
+            terminal::json(&report)?;
         }
         Format::Text => {
-            terminal.print(&inspection.render())?;
+            terminal::print(&inspection.render())?;
             if let Some(note) = note {
                 terminal.note(&format!("note: {note}"));
             }
         }
     }
     for failure in &compilation.failures {
-        terminal.report(&failure.render(terminal.colour_messages()));
+        terminal::report(&failure.render(terminal.colour_messages()));
     }
     if compilation.failures.is_empty() {
         Ok(())

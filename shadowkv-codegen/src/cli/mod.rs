@@ -45,8 +45,8 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
         None => generate::run(&arguments.generate, terminal),
         Some(Command::Inspect(inspect)) => inspect::run(inspect, terminal),
         Some(Command::Import(import)) => small::import(import, terminal),
-        Some(Command::Schema) => small::schema(terminal),
-        Some(Command::Doctor(doctor)) => small::doctor(doctor, terminal),
-        Some(Command::Completions { shell }) => small::completions(*shell, terminal),
+        Some(Command::Schema) => small::schema(),
+        Some(Command::Doctor(doctor)) => small::doctor(doctor),
+        Some(Command::Completions { shell }) => small::completions(*shell),
     }
 }

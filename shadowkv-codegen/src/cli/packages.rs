@@ -10,7 +10,7 @@ use shadowkv_codegen::spec::{Override, Spec, SpecError};
 
 use super::args::Arguments;
 use super::failure::{Code, Failure};
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 
 /// One spec, as far as it goes without disk and compiler.
 pub(super) struct Prepared {
@@ -67,9 +67,9 @@ pub(super) fn plan(
     terminal: &Terminal,
 ) -> Result<Plan, Failure> {
     let spec = Spec::load(path, overrides).map_err(|error| {
-        terminal.report(&error.render(terminal.colour_messages()));
+        terminal::report(&error.render(terminal.colour_messages()));
         if let SpecError::Read { .. } = error {
-            suggest_command(path, terminal);
+            suggest_command(path);
         }
         Failure::said(Code::Usage)
     })?;
@@ -80,7 +80,7 @@ pub(super) fn plan(
 pub(super) fn overrides(set: &[String], terminal: &Terminal) -> Result<Vec<Override>, Failure> {
     let parsed = set.iter().map(|text| text.parse::<Override>());
     parsed.collect::<Result<_, _>>().map_err(|error| {
-        terminal.report(&SpecError::from(error).render(terminal.colour_messages()));
+        terminal::report(&SpecError::from(error).render(terminal.colour_messages()));
         Failure::said(Code::Usage)
     })
 }
@@ -100,7 +100,7 @@ fn prepare_one(
 }
 
 /// A misspelt command is taken for a spec.
-fn suggest_command(path: &Path, terminal: &Terminal) {
+fn suggest_command(path: &Path) {
     const DISTANCE: usize = 2;
     let word = path.to_string_lossy();
     let command = Arguments::command();
@@ -109,6 +109,6 @@ fn suggest_command(path: &Path, terminal: &Terminal) {
         .filter(|name| strsim::damerau_levenshtein(name, &word) <= DISTANCE)
         .min();
     if let Some(name) = near {
-        terminal.say(&format!("help: or is the command `{name}` meant?"));
+        terminal::say(&format!("help: or is the command `{name}` meant?"));
     }
 }

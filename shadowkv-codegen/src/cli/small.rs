@@ -16,7 +16,7 @@ use shadowkv_runtime::env::Environment;
 
 use super::args::{Arguments, DoctorArguments, Format, ImportArguments};
 use super::failure::{Code, Failure};
-use super::terminal::Terminal;
+use super::terminal::{self, Terminal};
 
 pub(super) fn import(arguments: &ImportArguments, terminal: &Terminal) -> Result<(), Failure> {
     let text = read_config(&arguments.config)?;
@@ -36,7 +36,7 @@ pub(super) fn import(arguments: &ImportArguments, terminal: &Terminal) -> Result
         terminal.warning(warning);
     }
     match &arguments.output {
-        None => terminal.print(&imported.yaml),
+        None => terminal::print(&imported.yaml),
         Some(path) => {
             write_file(path, imported.yaml.as_bytes())?;
             terminal.note(&format!("wrote {}", path.display()));
@@ -64,11 +64,11 @@ fn read_config(path: &Path) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| refuse(format!("not UTF-8: {error}")))
 }
 
-pub(super) fn schema(terminal: &Terminal) -> Result<(), Failure> {
-    terminal.json(&json_schema())
+pub(super) fn schema() -> Result<(), Failure> {
+    terminal::json(&json_schema())
 }
 
-pub(super) fn doctor(arguments: &DoctorArguments, terminal: &Terminal) -> Result<(), Failure> {
+pub(super) fn doctor(arguments: &DoctorArguments) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: u32,
@@ -82,9 +82,9 @@ pub(super) fn doctor(arguments: &DoctorArguments, terminal: &Terminal) -> Result
     let report = DoctorReport::examine(&options);
     let can_compile = report.can_compile();
     match arguments.format {
-        Format::Text => terminal.print(&report.to_string())?,
+        Format::Text => terminal::print(&report.to_string())?,
         Format::Json => {
-            terminal.json(&Document {
+            terminal::json(&Document {
                 schema: REPORT_SCHEMA,
                 command: "doctor",
                 can_compile,
@@ -99,10 +99,10 @@ pub(super) fn doctor(arguments: &DoctorArguments, terminal: &Terminal) -> Result
     }
 }
 
-pub(super) fn completions(shell: clap_complete::Shell, terminal: &Terminal) -> Result<(), Failure> {
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut command = Arguments::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    terminal.print(&String::from_utf8_lossy(&script))
+    terminal::print(&String::from_utf8_lossy(&script))
 }

@@ -1,5 +1,6 @@
 //! Standard output and standard error.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
@@ -42,31 +43,7 @@ impl Terminal {
 
     /// A result for people; nothing when quiet.
     pub(super) fn result(&self, text: &str) -> Result<(), Failure> {
-        if self.quiet { Ok(()) } else { self.print(text) }
-    }
-
-    /// A result that was asked for by name.
-    pub(super) fn print(&self, text: &str) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        let mut written = stdout.write_all(text.as_bytes());
-        if !text.ends_with('\n') {
-            written = written.and_then(|()| stdout.write_all(b"\n"));
-        }
-        match written.and_then(|()| stdout.flush()) {
-            // Whoever reads us has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Failure::new(
-                Code::Write,
-                format!("cannot write to standard output: {error}"),
-            )),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// A JSON document.
-    pub(super) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value);
-        self.print(&text.map_err(|error| Failure::new(Code::Defect, error))?)
+        if self.quiet { Ok(()) } else { print(text) }
     }
 
     /// A unified diff.
@@ -82,7 +59,8 @@ impl Terminal {
                 Some(b'@') => AnsiColor::Cyan.on_default(),
                 _ => Style::new(),
             };
-            painted += &format!("{colour}{line}{colour:#}\n");
+            // Writing to a string does not fail.
+            let _ = writeln!(painted, "{colour}{line}{colour:#}");
         }
         self.result(&painted)
     }
@@ -104,18 +82,6 @@ impl Terminal {
     /// Why the command does not succeed.
     pub(super) fn error(&self, text: &str) {
         self.graded(ERROR, "error", text);
-    }
-
-    /// A report of errors that has its own layout; an empty line sets it apart from the next.
-    pub(super) fn report(&self, text: &str) {
-        let _ = self;
-        say(&format!("{}\n\n", text.trim_end()));
-    }
-
-    /// A line that belongs to an error.
-    pub(super) fn say(&self, text: &str) {
-        let _ = self;
-        say(text);
     }
 
     fn graded(&self, style: Style, grade: &str, text: &str) {
@@ -141,8 +107,37 @@ impl Terminal {
     }
 }
 
-/// Standard error may be closed; there is nowhere left to say so.
-fn say(text: &str) {
+/// A result that was asked for by name.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let mut written = stdout.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        written = written.and_then(|()| stdout.write_all(b"\n"));
+    }
+    match written.and_then(|()| stdout.flush()) {
+        // Whoever reads us has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::new(
+            Code::Write,
+            format!("cannot write to standard output: {error}"),
+        )),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A JSON document.
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    print(&text.map_err(|error| Failure::new(Code::Defect, error))?)
+}
+
+/// A report of errors that has its own layout; an empty line sets it apart from the next.
+pub(super) fn report(text: &str) {
+    say(&format!("{}\n\n", text.trim_end()));
+}
+
+/// A line on standard error. That may be closed; there is nowhere left to say so.
+pub(super) fn say(text: &str) {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _ = write!(io::stderr().lock(), "{text}{end}");
 }

@@ -181,6 +181,30 @@ fn help_teaches() {
 }
 
 #[test]
+fn help_and_readme_list_the_same_exit_codes() {
+    let help = Workplace::new().run(&["--help"], 0).out();
+    let readme = std::fs::read_to_string(repository("shadowkv-codegen/README.md")).unwrap();
+    let codes = help
+        .split("Exit codes:\n")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .take_while(|line| !line.is_empty());
+    let rows = codes.map(|line| {
+        let (code, meaning) = line.trim().split_once("  ").unwrap();
+        format!(
+            "| {code} | {} |",
+            meaning.trim().replace("--check", "`--check`")
+        )
+    });
+    let rows: Vec<_> = rows.collect();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let work = Workplace::new();
     work.run(&["small.yaml", "--no-compile"], 0);
