@@ -41,7 +41,7 @@ impl KeyGramTile {
         let width = spec.attention.key_width();
         let padded = width.next_multiple_of(128);
         if width * 4 >= padded * 3 {
-            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 32, stages: 4, blocks_per_sm: 4, split_tokens: 1024 }
+            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 64, stages: 3, blocks_per_sm: 8, split_tokens: 1024 }
         } else {
             KeyGramTile { tile: 64, warps_rows: 2, warps_columns: 2, step: 32, stages: 4, blocks_per_sm: 12, split_tokens: 1024 }
         }

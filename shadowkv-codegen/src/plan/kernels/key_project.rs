@@ -33,12 +33,14 @@ pub struct KeyProjectTile {
 
 impl KeyProjectTile {
     /// The whole rank in one tile where it is at most 256, so that the keys are read once; else the fewest equal tiles. 128
-    /// tokens, eight warps, split over both sides once a warp would own 128 ranks or more.
+    /// tokens; large warp tiles, since shared memory, not the tensor cores, is what a small one waits for.
     pub fn heuristic(spec: &Spec) -> KeyProjectTile {
         let rank = spec.shadowkv.rank;
         let tile_rank = rank.div_ceil(rank.div_ceil(MAX_TILE_RANK)).next_multiple_of(16);
-        let warps_rank = if tile_rank >= 128 { 2 } else { 1 };
-        KeyProjectTile { tile_tokens: 128, tile_rank, warps_tokens: 8 / warps_rank, warps_rank, step: 32, stages: 3 }
+        // A warp owns 64 tokens and half the ranks where that fits its registers, else fewer tokens.
+        let warps_rank = if tile_rank >= 64 { 2 } else { 1 };
+        let warps_tokens = if tile_rank / warps_rank <= 80 { 2 } else { 4 };
+        KeyProjectTile { tile_tokens: 128, tile_rank, warps_tokens, warps_rank, step: 32, stages: 4 }
     }
 }
 

@@ -20,16 +20,15 @@ const RADIX_BITS: u32 = 11;
 pub struct SelectChunksTile {
     /// Warps of a block.
     pub warps: u32,
-    /// Chunks whose scores one block reads; longer lists are shared by several blocks.
+    /// Fewest chunks of a block where several share a list.
     pub split_chunks: u32,
     /// Keys kept in shared memory; the rest of the last choice, if any, is reread from L2.
     pub keys_shared: u32,
 }
 
 impl SelectChunksTile {
-    /// 4096 chunks (32768 tokens at 8 a chunk) a block: a short list stays in one block, a long one spreads over the GPU.
-    /// 16384 keys in shared memory, fewer where the slots' lists leave less room: the choice among the blocks' parts
-    /// then stays in shared memory too.
+    /// Lists are shared by several blocks where that fills an otherwise idle GPU, 2048 chunks each at least, and where they
+    /// exceed the keys in shared memory: 16384 (131072 tokens at 8 a chunk), fewer where the slots' lists leave less room.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> SelectChunksTile {
         let warps = 16;
         let words = limits.shared_bytes_per_block / 4;
@@ -37,7 +36,7 @@ impl SelectChunksTile {
         let room = words.saturating_sub(others) / 4 * 4;
         let needed = (spec.shadowkv.resident_chunks + spec.shadowkv.selected_chunks()).next_multiple_of(4);
         let keys_shared = 16384.min(room).max(needed);
-        SelectChunksTile { warps, split_chunks: keys_shared.min(4096), keys_shared }
+        SelectChunksTile { warps, split_chunks: 2048, keys_shared }
     }
 }
 
@@ -57,14 +56,15 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
     require(keys_shared % 4 == 0 && keys_shared >= resident + selected, NAME, "keys_shared", keys_shared, || {
         format!("a multiple of 4, at least resident_chunks + selected chunks = {}", resident + selected)
     })?;
-    require(split_chunks > 0 && split_chunks % 4 == 0 && split_chunks <= keys_shared, NAME, "split_chunks", split_chunks, || {
-        format!("a multiple of 4 up to keys_shared = {keys_shared}")
-    })?;
+    require(split_chunks > 0, NAME, "split_chunks", split_chunks, || "at least 1".into())?;
 
     let threads = warps * 32;
     let bins = 1 << RADIX_BITS;
     let shared = (keys_shared + bins + 2 * selected + scalars(warps)) * 4;
-    let splits = format!("max(ceil_div(max_chunks, {split_chunks}), 1)");
+    // Enough parts for shared memory, and as many more as fill the GPU once: ceil_div(a + 1, b) - 1 is the floor of a / b.
+    let splits = format!(
+        "max(max(ceil_div(max_chunks, {keys_shared}), 1), min(ceil_div(max_chunks, {split_chunks}), ceil_div(sm_count + 1, batch * {kv_heads}) - 1))"
+    );
     let per_list = shape!["batch", kv_heads, selected];
     let per_slot = shape!["batch", kv_heads, resident];
     let per_head = shape!["batch", kv_heads];
@@ -121,18 +121,18 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             "use: hits are stamped before victims are chosen, and a victim's stamp is older than this step.".into(),
             String::new(),
             "scores [batch, kv_heads, gqa_ratio, score_stride] f32 -> selected and missing lists [batch, kv_heads, k] i32.".into(),
-            format!("One block per sequence and KV head for up to {split_chunks} chunks; of several, each leaves its k best, and the last"),
-            "to arrive chooses among them.".into(),
+            "One block per sequence and KV head, or several where lists are few or long: then each leaves its k best, and the".into(),
+            "last to arrive chooses among them. The outcome is the same, however many.".into(),
         ],
         headers: &["spec.cuh"],
         constants: vec![
             constant("WARPS", warps, "warps of a block"),
             constant("THREADS", threads, "threads of a block"),
-            constant("SPLIT_CHUNKS", split_chunks, "chunks whose scores one block reads"),
             constant("KEYS_SHARED", keys_shared, "keys kept in shared memory"),
             constant("RADIX_BITS", RADIX_BITS, "bits of a digit of the radix selection"),
             constant("RADIX_BINS", bins, "values of a digit"),
             constant("BINS_PER_THREAD", bins / threads, "bins a thread sums"),
+            constant("SLOTS_PER_THREAD", resident.div_ceil(threads), "slots a thread looks after"),
             constant("SCALARS", scalars(warps), "words that warps and threads tell each other"),
             constant("SHARED_BYTES", shared, "dynamic shared memory"),
         ],
