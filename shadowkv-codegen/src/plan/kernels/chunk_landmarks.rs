@@ -24,12 +24,12 @@ pub struct ChunkLandmarksTile {
 }
 
 impl ChunkLandmarksTile {
-    /// About 32 tokens, and as many heads (a divisor of `kv_heads`) as keep the tile within 32 KiB: several blocks fit a
+    /// About 16 tokens, and as many heads (a divisor of `kv_heads`) as keep the tile within 32 KiB: several blocks fit a
     /// multiprocessor, and one computes while the others load.
     pub fn heuristic(spec: &Spec) -> ChunkLandmarksTile {
         let chunk = spec.shadowkv.chunk_size;
         let groups_per_warp = 32 / Lanes::of(spec).lanes;
-        let tile_chunks = (32 / chunk).max(1).next_multiple_of(groups_per_warp);
+        let tile_chunks = (16 / chunk).max(1).next_multiple_of(groups_per_warp);
         let head_bytes = tile_chunks * chunk * spec.attention.head_dim * 2;
         let kv_heads = spec.attention.kv_heads;
         let tile_heads = (1..=kv_heads).rev().find(|heads| kv_heads % heads == 0 && heads * head_bytes <= 32 * 1024).unwrap_or(1);

@@ -28,7 +28,7 @@ pub struct KeyGramTile {
     pub step: u32,
     /// Pipeline stages.
     pub stages: u32,
-    /// Blocks per multiprocessor that the split of the tokens aims at.
+    /// Blocks that run on a multiprocessor at a time: the split of the tokens fills whole waves of them.
     pub blocks_per_sm: u32,
     /// Fewest tokens of a split.
     pub split_tokens: u32,
@@ -41,9 +41,9 @@ impl KeyGramTile {
         let width = spec.attention.key_width();
         let padded = width.next_multiple_of(128);
         if width * 4 >= padded * 3 {
-            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 64, stages: 3, blocks_per_sm: 8, split_tokens: 1024 }
+            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 64, stages: 3, blocks_per_sm: 1, split_tokens: 1024 }
         } else {
-            KeyGramTile { tile: 64, warps_rows: 2, warps_columns: 2, step: 32, stages: 4, blocks_per_sm: 12, split_tokens: 1024 }
+            KeyGramTile { tile: 64, warps_rows: 2, warps_columns: 2, step: 32, stages: 4, blocks_per_sm: 2, split_tokens: 1024 }
         }
     }
 }
@@ -79,9 +79,12 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
     let triangle = tiles * (tiles + 1) / 2;
     let stage_units = 2 * step * side / UNIT_ELEMENTS;
     let shared = (stages * stage_units * 16).max(side * side * 4);
-    // As many shares as fill whole waves of blocks, rounded down: ceil_div(a + 1, b) - 1 is the floor of a / b.
+    // At least four shares of the tokens, and as many as make the last wave of blocks a full one. More would only cost
+    // workspace. ceil_div(a + 1, b) - 1 is the floor of a / b.
+    let tiles_of_batch = format!("batch * {triangle}");
+    let wave = format!("sm_count * {blocks_per_sm}");
     let splits = format!(
-        "min(max(ceil_div(max_tokens, {split_tokens}), 1), max(ceil_div(sm_count * {blocks_per_sm} + 1, batch * {triangle}) - 1, 1))"
+        "min(max(ceil_div(max_tokens, {split_tokens}), 1), ceil_div({wave} * ceil_div({tiles_of_batch} * 4, {wave}) + 1, {tiles_of_batch}) - 1)"
     );
     Ok(KernelPlan {
         name: NAME,

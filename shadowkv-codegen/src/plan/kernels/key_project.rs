@@ -40,7 +40,7 @@ impl KeyProjectTile {
         // A warp owns 64 tokens and half the ranks where that fits its registers, else fewer tokens.
         let warps_rank = if tile_rank >= 64 { 2 } else { 1 };
         let warps_tokens = if tile_rank / warps_rank <= 80 { 2 } else { 4 };
-        KeyProjectTile { tile_tokens: 128, tile_rank, warps_tokens, warps_rank, step: 32, stages: 4 }
+        KeyProjectTile { tile_tokens: 128, tile_rank, warps_tokens, warps_rank, step: 64, stages: 2 }
     }
 }
 
