@@ -5,7 +5,7 @@
 // whichever way it is made.
 
 use shadowkv_runtime::launch::{
-    DevicePointer, KernelArguments, Launch, MappedHostPointer,
+    Bf16, DevicePointer, KernelArguments, Launch, MappedHostPointer,
 };
 use shadowkv_runtime::manifest::Sizes;
 
@@ -40,21 +40,25 @@ pub const SCORE_SPAN: usize = 64;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct KeyGramArguments {
-    /// `[token_rows, 4, 128]`, read: keys before RoPE, the sequences one after the other.
-    pub k_pre: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch]`, read: row of `k_pre` at which each sequence begins.
+    /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
+    pub k_pre: DevicePointer<Bf16>,
+    /// Read, `[batch]`: row of `k_pre` at which each sequence begins.
     pub token_begin: DevicePointer<i64>,
-    /// `[batch]`, read: tokens of each sequence.
+    /// Read, `[batch]`: tokens of each sequence.
     pub token_count: DevicePointer<i32>,
-    /// `[batch, 512, 512]`, written: K_pre^T K_pre.
+    /// Written, `[batch, 512, 512]`: K_pre^T K_pre.
     pub gram: DevicePointer<f32>,
-    /// `[batch, 10, min(max(ceil_div(max_tokens, 1024), 1), ceil_div(sm_count * ceil_div(batch * 10 * 4, sm_count) + 1, batch * 10) - 1), 16384]`, read and written: the shares' sums; contents do not matter.
+    /// Read and written, `[batch, 10, min(max(ceil_div(max_tokens, 1024), 1), ceil_div(sm_count *
+    /// ceil_div(batch * 10 * 4, sm_count) + 1, batch * 10) - 1), 16384]`: the shares' sums; contents do not
+    /// matter.
     pub workspace: DevicePointer<f32>,
-    /// `[batch, 10]`, read and written: arrival counters: 0 before the first launch, and 0 again after every launch.
+    /// Read and written, `[batch, 10]`: arrival counters: 0 before the first launch, and 0 again after
+    /// every launch.
     pub arrivals: DevicePointer<u32>,
 }
-const _: () = assert!(size_of:: < KeyGramArguments > () == 48);
+const _: [(); 48] = [(); size_of::<KeyGramArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for KeyGramArguments {
     const KERNEL: &'static str = "key_gram";
 }
@@ -90,12 +94,15 @@ impl KeyGramSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn key_gram<L: Launch>(
     launcher: &mut L,
     sizes: KeyGramSizes,
     arguments: &KeyGramArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }
 
@@ -103,25 +110,28 @@ pub unsafe fn key_gram<L: Launch>(
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct KeyProjectArguments {
-    /// `[token_rows, 4, 128]`, read: keys before RoPE, the sequences one after the other.
-    pub k_pre: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch]`, read: row of `k_pre` at which each sequence begins.
+    /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
+    pub k_pre: DevicePointer<Bf16>,
+    /// Read, `[batch]`: row of `k_pre` at which each sequence begins.
     pub token_begin: DevicePointer<i64>,
-    /// `[batch]`, read: tokens of each sequence.
+    /// Read, `[batch]`: tokens of each sequence.
     pub token_count: DevicePointer<i32>,
-    /// `[batch]`, read: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
+    /// Read, `[batch]`: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
     pub first_chunk: DevicePointer<i32>,
-    /// `[batch, 4, 128, 160]`, read: V_R, the leading right singular vectors of each sequence's keys.
-    pub key_basis: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch]`, read: chunks per KV head that the stores of all sequences before each one hold; a multiple of 64.
+    /// Read, `[batch, 4, 128, 160]`: V_R, the leading right singular vectors of each sequence's keys.
+    pub key_basis: DevicePointer<Bf16>,
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
     pub store_begin: DevicePointer<i64>,
-    /// `[batch]`, read: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
     pub store_capacity: DevicePointer<i32>,
-    /// `[store_chunks * 8, 160]`, written: A = K_pre V_R, one row per compressed token, shared by the KV heads.
-    pub factors: DevicePointer<shadowkv_runtime::launch::Bf16>,
+    /// Written, `[store_chunks * 8, 160]`: A = K_pre V_R, one row per compressed token, shared by the KV
+    /// heads.
+    pub factors: DevicePointer<Bf16>,
 }
-const _: () = assert!(size_of:: < KeyProjectArguments > () == 64);
+const _: [(); 64] = [(); size_of::<KeyProjectArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for KeyProjectArguments {
     const KERNEL: &'static str = "key_project";
 }
@@ -144,7 +154,8 @@ impl KeyProjectSizes {
 
 /// A = K_pre V_R, the low-rank factor of every token's keys (the SVD projection).
 ///
-/// Least work: reads total_tokens * 1024 + batch * 163840 and writes total_tokens * 320 bytes of device memory.
+/// Least work: reads total_tokens * 1024 + batch * 163840 and writes total_tokens * 320 bytes of device
+/// memory.
 ///
 /// # Errors
 ///
@@ -152,12 +163,15 @@ impl KeyProjectSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn key_project<L: Launch>(
     launcher: &mut L,
     sizes: KeyProjectSizes,
     arguments: &KeyProjectArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }
 
@@ -165,27 +179,31 @@ pub unsafe fn key_project<L: Launch>(
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ChunkLandmarksArguments {
-    /// `[token_rows, 4, 128]`, read: keys before RoPE, the sequences one after the other.
-    pub k_pre: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch]`, read: row of `k_pre` at which each sequence begins.
+    /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
+    pub k_pre: DevicePointer<Bf16>,
+    /// Read, `[batch]`: row of `k_pre` at which each sequence begins.
     pub token_begin: DevicePointer<i64>,
-    /// `[batch]`, read: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
+    /// Read, `[batch]`: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
     pub first_chunk: DevicePointer<i32>,
-    /// `[batch]`, read: whole chunks of each sequence in `k_pre`, from `token_begin` on.
+    /// Read, `[batch]`: whole chunks of each sequence in `k_pre`, from `token_begin` on.
     pub chunk_count: DevicePointer<i32>,
-    /// `[batch]`, read: chunks per KV head that the stores of all sequences before each one hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
     pub store_begin: DevicePointer<i64>,
-    /// `[batch]`, read: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
     pub store_capacity: DevicePointer<i32>,
-    /// `[batch]`, read: RoPE table of each sequence: 0, or 1 for longrope's long table.
+    /// Read, `[batch]`: RoPE table of each sequence: 0, or 1 for longrope's long table.
     pub rope_table: DevicePointer<i32>,
-    /// `[store_chunks * 4, 128]`, written: mean of each chunk's keys after RoPE, [kv_heads, capacity, head_dim] within a sequence.
-    pub landmarks: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[store_chunks * 4]`, written: lowest cosine between a chunk's keys and their mean, [kv_heads, capacity] within a sequence.
+    /// Written, `[store_chunks * 4, 128]`: mean of each chunk's keys after RoPE, [kv_heads, capacity,
+    /// head_dim] within a sequence.
+    pub landmarks: DevicePointer<Bf16>,
+    /// Written, `[store_chunks * 4]`: lowest cosine between a chunk's keys and their mean, [kv_heads,
+    /// capacity] within a sequence.
     pub min_cosines: DevicePointer<f32>,
 }
-const _: () = assert!(size_of:: < ChunkLandmarksArguments > () == 72);
+const _: [(); 72] = [(); size_of::<ChunkLandmarksArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for ChunkLandmarksArguments {
     const KERNEL: &'static str = "chunk_landmarks";
 }
@@ -216,12 +234,15 @@ impl ChunkLandmarksSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn chunk_landmarks<L: Launch>(
     launcher: &mut L,
     sizes: ChunkLandmarksSizes,
     arguments: &ChunkLandmarksArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }
 
@@ -229,27 +250,33 @@ pub unsafe fn chunk_landmarks<L: Launch>(
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct LandmarkScoreArguments {
-    /// `[batch, 4, 8, 128]`, read: this step's queries after RoPE.
-    pub queries: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[store_chunks * 4, 128]`, read: mean of each chunk's keys after RoPE, [kv_heads, capacity, head_dim] within a sequence.
-    pub landmarks: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[ceil_div(store_chunks * 4, 32)]`, read: bit row % 32 of word row / 32 is set for outliers, [kv_heads, capacity] bits within a sequence.
+    /// Read, `[batch, 4, 8, 128]`: this step's queries after RoPE.
+    pub queries: DevicePointer<Bf16>,
+    /// Read, `[store_chunks * 4, 128]`: mean of each chunk's keys after RoPE, [kv_heads, capacity,
+    /// head_dim] within a sequence.
+    pub landmarks: DevicePointer<Bf16>,
+    /// Read, `[ceil_div(store_chunks * 4, 32)]`: bit row % 32 of word row / 32 is set for outliers,
+    /// [kv_heads, capacity] bits within a sequence.
     pub outlier_mask: DevicePointer<u32>,
-    /// `[batch]`, read: compressed chunks of each sequence, outliers included.
+    /// Read, `[batch]`: compressed chunks of each sequence, outliers included.
     pub chunk_count: DevicePointer<i32>,
-    /// `[batch]`, read: chunks per KV head that the stores of all sequences before each one hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
     pub store_begin: DevicePointer<i64>,
-    /// `[batch]`, read: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
     pub store_capacity: DevicePointer<i32>,
-    /// `[batch, 4, 8, score_stride]`, written: q . landmark / sqrt(head_dim), minus infinity for outliers and beyond the last chunk.
+    /// Written, `[batch, 4, 8, score_stride]`: q . landmark / sqrt(head_dim), minus infinity for outliers
+    /// and beyond the last chunk.
     pub scores: DevicePointer<f32>,
-    /// `[batch, 4, ceil_div(score_stride, 64), 8, 2]`, written: largest score of each span of 64 chunks, and the sum of exp(score - largest).
+    /// Written, `[batch, 4, ceil_div(score_stride, 64), 8, 2]`: largest score of each span of 64 chunks,
+    /// and the sum of exp(score - largest).
     pub span_softmax: DevicePointer<f32>,
     /// Chunks between the scores of two heads; a multiple of 64.
     pub score_stride: i32,
 }
-const _: () = assert!(size_of:: < LandmarkScoreArguments > () == 72);
+const _: [(); 72] = [(); size_of::<LandmarkScoreArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for LandmarkScoreArguments {
     const KERNEL: &'static str = "landmark_score";
 }
@@ -272,7 +299,8 @@ impl LandmarkScoreSizes {
 
 /// Score of every landmark for all query heads of its group, and partial softmax sums.
 ///
-/// Least work: reads total_chunks * 1024 + batch * 8192 and writes total_chunks * 128 bytes of device memory.
+/// Least work: reads total_chunks * 1024 + batch * 8192 and writes total_chunks * 128 bytes of device
+/// memory.
 ///
 /// # Errors
 ///
@@ -280,12 +308,15 @@ impl LandmarkScoreSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn landmark_score<L: Launch>(
     launcher: &mut L,
     sizes: LandmarkScoreSizes,
     arguments: &LandmarkScoreArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }
 
@@ -293,41 +324,47 @@ pub unsafe fn landmark_score<L: Launch>(
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct SelectChunksArguments {
-    /// `[batch, 4, 8, score_stride]`, read: q . landmark / sqrt(head_dim), minus infinity for outliers and beyond the last chunk.
+    /// Read, `[batch, 4, 8, score_stride]`: q . landmark / sqrt(head_dim), minus infinity for outliers and
+    /// beyond the last chunk.
     pub scores: DevicePointer<f32>,
-    /// `[batch, 4, ceil_div(score_stride, 64), 8, 2]`, read: largest score of each span of 64 chunks, and the sum of exp(score - largest).
+    /// Read, `[batch, 4, ceil_div(score_stride, 64), 8, 2]`: largest score of each span of 64 chunks, and
+    /// the sum of exp(score - largest).
     pub span_softmax: DevicePointer<f32>,
-    /// `[batch]`, read: compressed chunks of each sequence, outliers included.
+    /// Read, `[batch]`: compressed chunks of each sequence, outliers included.
     pub chunk_count: DevicePointer<i32>,
-    /// `[1]`, read: number of this decode step, counted from 1.
+    /// Read, `[1]`: number of this decode step, counted from 1.
     pub step: DevicePointer<u32>,
-    /// `[batch]`, read: epoch of each batch entry; slots of another epoch count as empty.
+    /// Read, `[batch]`: epoch of each batch entry; slots of another epoch count as empty.
     pub sequence_epoch: DevicePointer<u32>,
-    /// `[batch, 4]`, read and written: epoch in which the slots were last filled.
+    /// Read and written, `[batch, 4]`: epoch in which the slots were last filled.
     pub slot_epoch: DevicePointer<u32>,
-    /// `[batch, 4, 512]`, read and written: chunk in each slot, -1 = empty.
+    /// Read and written, `[batch, 4, 512]`: chunk in each slot, -1 = empty.
     pub slot_chunk: DevicePointer<i32>,
-    /// `[batch, 4, 512]`, read and written: step in which each slot was last used, 0 = never.
+    /// Read and written, `[batch, 4, 512]`: step in which each slot was last used, 0 = never.
     pub slot_stamp: DevicePointer<u32>,
-    /// `[batch, 4, 256]`, written: the best chunks, ascending, padded with -1.
+    /// Written, `[batch, 4, 256]`: the best chunks, ascending, padded with -1.
     pub selected_chunks: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, written: slot of each selected chunk, padded with -1.
+    /// Written, `[batch, 4, 256]`: slot of each selected chunk, padded with -1.
     pub selected_slots: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, written: selected chunks that are in no slot yet, ascending, padded with -1.
+    /// Written, `[batch, 4, 256]`: selected chunks that are in no slot yet, ascending, padded with -1.
     pub missing_chunks: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, written: slot each missing chunk goes to, ascending, padded with -1.
+    /// Written, `[batch, 4, 256]`: slot each missing chunk goes to, ascending, padded with -1.
     pub missing_slots: DevicePointer<i32>,
-    /// `[batch, 4]`, written: missing chunks of each list.
+    /// Written, `[batch, 4]`: missing chunks of each list.
     pub missing_count: DevicePointer<i32>,
-    /// `[batch, 4, max(max(ceil_div(max_chunks, 16384), 1), min(ceil_div(max_chunks, 2048), ceil_div(sm_count + 1, batch * 4) - 1)), 2, 256]`, read and written: best keys and chunks of each block, where several share a list; contents do not matter.
+    /// Read and written, `[batch, 4, max(max(ceil_div(max_chunks, 16384), 1), min(ceil_div(max_chunks,
+    /// 2048), ceil_div(sm_count + 1, batch * 4) - 1)), 2, 256]`: best keys and chunks of each block, where
+    /// several share a list; contents do not matter.
     pub workspace: DevicePointer<u32>,
-    /// `[batch, 4]`, read and written: arrival counters: 0 before the first launch, and 0 again after every launch.
+    /// Read and written, `[batch, 4]`: arrival counters: 0 before the first launch, and 0 again after every
+    /// launch.
     pub arrivals: DevicePointer<u32>,
     /// Chunks between the scores of two heads; a multiple of 64.
     pub score_stride: i32,
 }
-const _: () = assert!(size_of:: < SelectChunksArguments > () == 128);
+const _: [(); 128] = [(); size_of::<SelectChunksArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for SelectChunksArguments {
     const KERNEL: &'static str = "select_chunks";
 }
@@ -355,7 +392,8 @@ impl SelectChunksSizes {
 
 /// The k best chunks of every KV head, which of them are missing from the slots, and where they go.
 ///
-/// Least work: reads total_chunks * 128 + batch * 16384 and writes batch * 16384 bytes of device memory.
+/// Least work: reads total_chunks * 128 + batch * 16384 and writes batch * 16384 bytes of device
+/// memory.
 ///
 /// # Errors
 ///
@@ -363,12 +401,15 @@ impl SelectChunksSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn select_chunks<L: Launch>(
     launcher: &mut L,
     sizes: SelectChunksSizes,
     arguments: &SelectChunksArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }
 
@@ -376,25 +417,28 @@ pub unsafe fn select_chunks<L: Launch>(
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct GatherValuesArguments {
-    /// `[store_chunks * 4, 8, 128]`, read: all values in pinned host memory, [kv_heads, capacity, chunk_size, head_dim] within a sequence.
-    pub host_values: MappedHostPointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch]`, read: chunks per KV head that the stores of all sequences before each one hold; a multiple of 64.
+    /// Read, `[store_chunks * 4, 8, 128]`: all values in pinned host memory, [kv_heads, capacity,
+    /// chunk_size, head_dim] within a sequence.
+    pub host_values: MappedHostPointer<Bf16>,
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
     pub store_begin: DevicePointer<i64>,
-    /// `[batch]`, read: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
     pub store_capacity: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, read: selected chunks that are in no slot yet, ascending, padded with -1.
+    /// Read, `[batch, 4, 256]`: selected chunks that are in no slot yet, ascending, padded with -1.
     pub missing_chunks: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, read: slot each missing chunk goes to, ascending, padded with -1.
+    /// Read, `[batch, 4, 256]`: slot each missing chunk goes to, ascending, padded with -1.
     pub missing_slots: DevicePointer<i32>,
-    /// `[batch, 4]`, read: missing chunks of each list.
+    /// Read, `[batch, 4]`: missing chunks of each list.
     pub missing_count: DevicePointer<i32>,
-    /// `[batch, 4, 512, 8, 128]`, written: values of the chunks in the slots.
-    pub value_slots: DevicePointer<shadowkv_runtime::launch::Bf16>,
+    /// Written, `[batch, 4, 512, 8, 128]`: values of the chunks in the slots.
+    pub value_slots: DevicePointer<Bf16>,
     /// Sequences of the launch.
     pub batch: i32,
 }
-const _: () = assert!(size_of:: < GatherValuesArguments > () == 64);
+const _: [(); 64] = [(); size_of::<GatherValuesArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for GatherValuesArguments {
     const KERNEL: &'static str = "gather_values";
 }
@@ -420,12 +464,15 @@ impl GatherValuesSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn gather_values<L: Launch>(
     launcher: &mut L,
     sizes: GatherValuesSizes,
     arguments: &GatherValuesArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }
 
@@ -433,27 +480,30 @@ pub unsafe fn gather_values<L: Launch>(
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ReconstructKeysArguments {
-    /// `[store_chunks * 8, 160]`, read: A = K_pre V_R, one row per compressed token, shared by the KV heads.
-    pub factors: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch, 4, 128, 160]`, read: V_R, the leading right singular vectors of each sequence's keys.
-    pub key_basis: DevicePointer<shadowkv_runtime::launch::Bf16>,
-    /// `[batch]`, read: chunks per KV head that the stores of all sequences before each one hold; a multiple of 64.
+    /// Read, `[store_chunks * 8, 160]`: A = K_pre V_R, one row per compressed token, shared by the KV
+    /// heads.
+    pub factors: DevicePointer<Bf16>,
+    /// Read, `[batch, 4, 128, 160]`: V_R, the leading right singular vectors of each sequence's keys.
+    pub key_basis: DevicePointer<Bf16>,
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
     pub store_begin: DevicePointer<i64>,
-    /// `[batch]`, read: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
     pub store_capacity: DevicePointer<i32>,
-    /// `[batch]`, read: RoPE table of each sequence: 0, or 1 for longrope's long table.
+    /// Read, `[batch]`: RoPE table of each sequence: 0, or 1 for longrope's long table.
     pub rope_table: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, read: selected chunks that are in no slot yet, ascending, padded with -1.
+    /// Read, `[batch, 4, 256]`: selected chunks that are in no slot yet, ascending, padded with -1.
     pub missing_chunks: DevicePointer<i32>,
-    /// `[batch, 4, 256]`, read: slot each missing chunk goes to, ascending, padded with -1.
+    /// Read, `[batch, 4, 256]`: slot each missing chunk goes to, ascending, padded with -1.
     pub missing_slots: DevicePointer<i32>,
-    /// `[batch, 4]`, read: missing chunks of each list.
+    /// Read, `[batch, 4]`: missing chunks of each list.
     pub missing_count: DevicePointer<i32>,
-    /// `[batch, 4, 512, 8, 128]`, written: rotated keys of the chunks in the slots.
-    pub key_slots: DevicePointer<shadowkv_runtime::launch::Bf16>,
+    /// Written, `[batch, 4, 512, 8, 128]`: rotated keys of the chunks in the slots.
+    pub key_slots: DevicePointer<Bf16>,
 }
-const _: () = assert!(size_of:: < ReconstructKeysArguments > () == 72);
+const _: [(); 72] = [(); size_of::<ReconstructKeysArguments>()];
 
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for ReconstructKeysArguments {
     const KERNEL: &'static str = "reconstruct_keys";
 }
@@ -474,9 +524,10 @@ impl ReconstructKeysSizes {
     }
 }
 
-/// Keys of the missing chunks, rebuilt from the factors and rotated to their positions, into their slots.
+/// Keys of the missing chunks, rebuilt from the factors and rotated, into their slots.
 ///
-/// Least work: reads total_missing * 2568 + batch * 163840 and writes total_missing * 2048 bytes of device memory.
+/// Least work: reads total_missing * 2568 + batch * 163840 and writes total_missing * 2048 bytes of
+/// device memory.
 ///
 /// # Errors
 ///
@@ -484,11 +535,14 @@ impl ReconstructKeysSizes {
 ///
 /// # Safety
 ///
-/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay within those shapes.
+/// Every pointer must be valid for its documented shape until the launch has run, and nothing else may
+/// write what it reads, or touch what it writes, meanwhile. Counts and indices in the arrays must stay
+/// within those shapes.
 pub unsafe fn reconstruct_keys<L: Launch>(
     launcher: &mut L,
     sizes: ReconstructKeysSizes,
     arguments: &ReconstructKeysArguments,
 ) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
 }

@@ -29,7 +29,10 @@ macro_rules! pointer {
         impl<T> $pointer<T> {
             /// A pointer to `address`; nothing is checked until a kernel uses it.
             pub fn from_address(address: u64) -> Self {
-                $pointer { address, element: PhantomData }
+                $pointer {
+                    address,
+                    element: PhantomData,
+                }
             }
 
             /// The address.
@@ -100,5 +103,9 @@ pub trait Launch {
     /// # Safety
     ///
     /// The pointers in `arguments` must be valid for the shapes that the manifest documents until the launch has run.
-    unsafe fn launch<A: KernelArguments>(&mut self, sizes: &Sizes, arguments: &A) -> Result<(), Self::Error>;
+    unsafe fn launch<A: KernelArguments>(
+        &mut self,
+        sizes: &Sizes,
+        arguments: &A,
+    ) -> Result<(), Self::Error>;
 }

@@ -81,7 +81,7 @@ struct KernelContext<'a> {
     written_bytes: String,
     host_bytes: String,
     flops: String,
-    headers: &'a [&'a str],
+    header: &'a str,
     constants: Vec<ConstantContext>,
     arguments: Vec<ArgumentContext>,
     argument_bytes: u64,
@@ -89,10 +89,14 @@ struct KernelContext<'a> {
 
 #[derive(Serialize)]
 struct ArgumentContext {
-    /// `type name;`, padded so that the comments line up.
+    /// `type name;`
     declaration: String,
-    comment: String,
+    /// Lines of the comment above it: meaning, then shape.
+    comment: Vec<String>,
 }
+
+/// Columns of a comment in the emitted sources, without what stands before it.
+const COMMENT_WIDTH: usize = 110;
 
 /// The headers and the kernels' sources.
 pub(super) fn sources(plan: &Plan) -> Result<(Vec<SourceFile>, Vec<SourceFile>), EmitError> {
@@ -128,9 +132,14 @@ fn context(file: &str, package: &PackageContext) -> Result<Context, EmitError> {
 }
 
 fn render(tera: &Tera, name: &str, context: &Context) -> Result<SourceFile, EmitError> {
-    let text = tera.render(&template_name(name), context).map_err(|error| template_error(name, &error))?;
+    let text = tera
+        .render(&template_name(name), context)
+        .map_err(|error| template_error(name, &error))?;
     // Templates end where their last line ends; a file ends with exactly one newline.
-    Ok(SourceFile { name: name.to_owned(), text: format!("{}\n", text.trim_end()) })
+    Ok(SourceFile {
+        name: name.to_owned(),
+        text: format!("{}\n", text.trim_end()),
+    })
 }
 
 /// The template of an emitted file.
@@ -151,12 +160,16 @@ fn engine() -> Result<Tera, EmitError> {
     })
     .map_err(|error| template_error("delimiters", &error))?;
     tera.autoescape_on(Vec::<&str>::new());
-    tera.add_raw_templates(TEMPLATES.iter().copied()).map_err(|error| template_error("templates", &error))?;
+    tera.add_raw_templates(TEMPLATES.iter().copied())
+        .map_err(|error| template_error("templates", &error))?;
     Ok(tera)
 }
 
 fn template_error(file: &str, error: &tera::Error) -> EmitError {
-    EmitError::Template { file: file.to_owned(), message: error.to_string() }
+    EmitError::Template {
+        file: file.to_owned(),
+        message: error.to_string(),
+    }
 }
 
 fn package_context(plan: &Plan) -> PackageContext<'_> {
@@ -180,7 +193,15 @@ fn package_context(plan: &Plan) -> PackageContext<'_> {
                 .inverse_frequencies
                 .iter()
                 .map(|table| {
-                    table.chunks(4).map(|row| row.iter().map(|value| float(*value)).collect::<Vec<_>>().join(", ")).collect()
+                    table
+                        .chunks(4)
+                        .map(|row| {
+                            row.iter()
+                                .map(|value| float(*value))
+                                .collect::<Vec<_>>()
+                                .join(", ")
+                        })
+                        .collect()
                 })
                 .collect(),
         },
@@ -205,17 +226,33 @@ fn rope_description(spec: &Spec) -> String {
     };
     let scaling = match &spec.rope.scaling {
         RopeScaling::None => "no scaling".to_owned(),
-        RopeScaling::Llama3 { factor, original_max_position, .. } => {
+        RopeScaling::Llama3 {
+            factor,
+            original_max_position,
+            ..
+        } => {
             format!("llama3 scaling, factor {factor} over {original_max_position} positions")
         }
-        RopeScaling::Yarn { factor, original_max_position, .. } => {
+        RopeScaling::Yarn {
+            factor,
+            original_max_position,
+            ..
+        } => {
             format!("yarn scaling, factor {factor} over {original_max_position} positions")
         }
-        RopeScaling::LongRope { original_max_position, .. } => {
-            format!("longrope scaling, the long table for prompts beyond {original_max_position} tokens")
+        RopeScaling::LongRope {
+            original_max_position,
+            ..
+        } => {
+            format!(
+                "longrope scaling, the long table for prompts beyond {original_max_position} tokens"
+            )
         }
     };
-    format!("{layout} of the first {} of {} elements, base {}, {scaling}", spec.rope.rotary_dim, spec.attention.head_dim, spec.rope.base)
+    format!(
+        "{layout} of the first {} of {} elements, base {}, {scaling}",
+        spec.rope.rotary_dim, spec.attention.head_dim, spec.rope.base
+    )
 }
 
 fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> {
@@ -223,7 +260,11 @@ fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> 
         name: kernel.name,
         entry: &kernel.entry,
         summary: kernel.summary,
-        notes: kernel.notes.iter().map(|line| format!("// {line}").trim_end().to_owned()).collect(),
+        notes: kernel
+            .notes
+            .iter()
+            .map(|line| format!("// {line}").trim_end().to_owned())
+            .collect(),
         specialised_for: format!(
             "head_dim {}, kv_heads {}, gqa_ratio {}, rank {}, chunk_size {}",
             spec.attention.head_dim,
@@ -236,7 +277,7 @@ fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> 
         written_bytes: kernel.work.written_bytes.to_string(),
         host_bytes: kernel.work.host_bytes.to_string(),
         flops: kernel.work.flops.to_string(),
-        headers: kernel.headers,
+        header: kernel.header,
         constants: constants(&kernel.constants),
         arguments: arguments(&kernel.arguments),
         argument_bytes: kernel.argument_bytes(),
@@ -244,28 +285,30 @@ fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> 
 }
 
 fn constants(constants: &[Constant]) -> Vec<ConstantContext> {
-    let definitions: Vec<_> = constants.iter().map(|constant| format!("{} = {},", constant.name, constant.value)).collect();
+    let definitions: Vec<_> = constants
+        .iter()
+        .map(|constant| format!("{} = {},", constant.name, constant.value))
+        .collect();
     let width = definitions.iter().map(String::len).max().unwrap_or(0);
     definitions
         .into_iter()
         .zip(constants)
-        .map(|(definition, constant)| ConstantContext { definition: format!("{definition:width$}"), doc: constant.doc })
+        .map(|(definition, constant)| ConstantContext {
+            definition: format!("{definition:width$}"),
+            doc: constant.doc,
+        })
         .collect()
 }
 
 fn arguments(arguments: &[Argument]) -> Vec<ArgumentContext> {
-    let declarations: Vec<_> = arguments.iter().map(|argument| format!("{}{};", c_type(argument), argument.name)).collect();
-    let width = declarations.iter().map(String::len).max().unwrap_or(0);
-    declarations
-        .into_iter()
-        .zip(arguments)
-        .map(|(declaration, argument)| ArgumentContext {
-            declaration: format!("{declaration:width$}"),
-            comment: if argument.shape.is_empty() {
-                argument.doc.clone()
-            } else {
-                format!("{}: {}", super::launchers::shape_text(argument), argument.doc)
-            },
+    arguments
+        .iter()
+        .map(|argument| ArgumentContext {
+            declaration: format!("{}{};", c_type(argument), argument.name),
+            comment: textwrap::wrap(&super::launchers::argument_doc(argument), COMMENT_WIDTH)
+                .into_iter()
+                .map(std::borrow::Cow::into_owned)
+                .collect(),
         })
         .collect()
 }
@@ -303,7 +346,12 @@ pub fn template_lines(file: &SourceFile) -> Option<TemplateLines> {
     let mut lines = vec![1; file.text.lines().count()];
     let diff = similar::TextDiff::from_lines(*template, file.text.as_str());
     for operation in diff.ops() {
-        if let similar::DiffOp::Equal { old_index, new_index, len } = *operation {
+        if let similar::DiffOp::Equal {
+            old_index,
+            new_index,
+            len,
+        } = *operation
+        {
             for offset in 0..len {
                 if let Some(line) = lines.get_mut(new_index + offset) {
                     *line = old_index + offset + 1;
@@ -316,5 +364,8 @@ pub fn template_lines(file: &SourceFile) -> Option<TemplateLines> {
         last = last.max(*line);
         *line = last;
     }
-    Some(TemplateLines { template: format!("templates/{name}"), lines })
+    Some(TemplateLines {
+        template: format!("templates/{name}"),
+        lines,
+    })
 }

@@ -9,11 +9,14 @@ use shadowkv_runtime::manifest::{Access, Argument, Dtype, MemoryKind};
 use super::{EmitError, LAUNCHERS_FILE, SourceFile};
 use crate::plan::{Constant, KernelPlan, Plan, SIZES};
 
+/// Columns of a doc comment's text.
+const DOC_WIDTH: usize = 100;
+
 pub(super) fn source(plan: &Plan) -> Result<SourceFile, EmitError> {
     let constants = plan.constants.iter().map(package_constant);
     let kernels = plan.kernels.iter().map(launcher);
     let tokens = quote! {
-        use shadowkv_runtime::launch::{DevicePointer, KernelArguments, Launch, MappedHostPointer};
+        use shadowkv_runtime::launch::{Bf16, DevicePointer, KernelArguments, Launch, MappedHostPointer};
         use shadowkv_runtime::manifest::Sizes;
         #(#constants)*
         #(#kernels)*
@@ -28,19 +31,37 @@ pub(super) fn source(plan: &Plan) -> Result<SourceFile, EmitError> {
          // whichever way it is made.\n\n{}",
         spaced(&body)
     );
-    Ok(SourceFile { name: LAUNCHERS_FILE.to_owned(), text })
+    Ok(SourceFile {
+        name: LAUNCHERS_FILE.to_owned(),
+        text,
+    })
 }
 
-/// An empty line before every documented item, as a person would leave.
+/// What the token printer cannot keep: an empty line before every item, and the reasons beside `unsafe`.
 fn spaced(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut in_head = false;
     for line in source.lines() {
-        let starts_item = line.starts_with("///") || line.starts_with("#[") || line.starts_with("impl") || line.starts_with("unsafe impl");
+        let unsafe_impl = line.starts_with("unsafe impl");
+        let starts_item = line.starts_with("///")
+            || line.starts_with("#[")
+            || line.starts_with("impl")
+            || unsafe_impl;
         if starts_item && !in_head && !text.is_empty() {
             text.push('\n');
         }
-        in_head = starts_item && !line.starts_with("impl") && !line.starts_with("unsafe impl");
+        in_head = starts_item && !line.starts_with("impl") && !unsafe_impl;
+        if unsafe_impl {
+            text.push_str(
+                "// SAFETY: plain data in the C layout whose size the kernel asserts too.\n",
+            );
+        } else if line.trim_start().starts_with("unsafe {") {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            text.push_str(indent);
+            text.push_str(
+                "// SAFETY: the caller vouches for the pointers, the type for its layout.\n",
+            );
+        }
         text.push_str(line);
         text.push('\n');
     }
@@ -69,8 +90,12 @@ fn launcher(kernel: &KernelPlan) -> TokenStream {
         let field_type = rust_type(argument);
         quote! { #field_doc pub #field: #field_type }
     });
-    let arguments_doc = doc(&format!("Arguments of `{name}`, in the layout of the kernel's own struct."));
-    let argument_bytes = proc_macro2::Literal::usize_unsuffixed(usize::try_from(kernel.argument_bytes()).unwrap_or(usize::MAX));
+    let arguments_doc = doc(&format!(
+        "Arguments of `{name}`, in the layout of the kernel's own struct."
+    ));
+    let argument_bytes = proc_macro2::Literal::usize_unsuffixed(
+        usize::try_from(kernel.argument_bytes()).unwrap_or(usize::MAX),
+    );
 
     let size_names = size_names(kernel);
     let size_fields = size_names.iter().map(|(size, meaning)| {
@@ -82,7 +107,9 @@ fn launcher(kernel: &KernelPlan) -> TokenStream {
         let field = format_ident!("{size}");
         quote! { .with(#size, self.#field) }
     });
-    let sizes_doc = doc(&format!("Sizes that the grid of `{name}` depends on; all known to the host before the launch."));
+    let sizes_doc = doc(&format!(
+        "Sizes that the grid of `{name}` depends on; all known to the host before the launch."
+    ));
 
     let function_docs = std::iter::once(kernel.summary.to_owned())
         .chain([String::new(), format!("Least work: reads {} and writes {} bytes of device memory.", kernel.work.read_bytes, kernel.work.written_bytes)])
@@ -105,8 +132,7 @@ fn launcher(kernel: &KernelPlan) -> TokenStream {
         #[derive(Clone, Copy, Debug)]
         #[repr(C)]
         pub struct #arguments_type { #(#fields),* }
-        const _: () = assert!(size_of::<#arguments_type>() == #argument_bytes);
-        // SAFETY: plain data in the C layout that the kernel asserts to have too.
+        const _: [(); #argument_bytes] = [(); size_of::<#arguments_type>()];
         unsafe impl KernelArguments for #arguments_type { const KERNEL: &'static str = #name; }
         #sizes_doc
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +143,6 @@ fn launcher(kernel: &KernelPlan) -> TokenStream {
         }
         #(#function_docs)*
         pub unsafe fn #function<L: Launch>(launcher: &mut L, sizes: #sizes_type, arguments: &#arguments_type) -> Result<(), L::Error> {
-            // SAFETY: the caller vouches for the pointers; the type for the layout.
             unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
         }
     }
@@ -125,11 +150,19 @@ fn launcher(kernel: &KernelPlan) -> TokenStream {
 
 /// The sizes that the kernel's grid names, with their meaning.
 fn size_names(kernel: &KernelPlan) -> Vec<(String, &'static str)> {
-    let names: BTreeSet<String> = kernel.geometry.grid.iter().flat_map(shadowkv_runtime::manifest::Expr::names).collect();
+    let names: BTreeSet<String> = kernel
+        .geometry
+        .grid
+        .iter()
+        .flat_map(shadowkv_runtime::manifest::Expr::names)
+        .collect();
     names
         .into_iter()
         .map(|name| {
-            let meaning = SIZES.iter().find(|(known, _)| *known == name).map_or("", |(_, meaning)| *meaning);
+            let meaning = SIZES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map_or("", |(_, meaning)| *meaning);
             (name, meaning)
         })
         .collect()
@@ -137,7 +170,7 @@ fn size_names(kernel: &KernelPlan) -> Vec<(String, &'static str)> {
 
 fn rust_type(argument: &Argument) -> TokenStream {
     let element = match argument.dtype {
-        Dtype::Bf16 => quote! { shadowkv_runtime::launch::Bf16 },
+        Dtype::Bf16 => quote! { Bf16 },
         Dtype::F32 => quote! { f32 },
         Dtype::I32 => quote! { i32 },
         Dtype::U32 => quote! { u32 },
@@ -150,41 +183,67 @@ fn rust_type(argument: &Argument) -> TokenStream {
     }
 }
 
-fn argument_doc(argument: &Argument) -> String {
+/// Meaning, use and shape of an argument: for the struct of the launcher and of the kernel alike.
+pub(super) fn argument_doc(argument: &Argument) -> String {
     let access = match argument.access {
         Access::Scalar => return sentence(&argument.doc),
-        Access::Read => "read",
-        Access::Write => "written",
-        Access::ReadWrite => "read and written",
+        Access::Read => "Read",
+        Access::Write => "Written",
+        Access::ReadWrite => "Read and written",
     };
-    format!("`{}`, {access}: {}.", shape_text(argument), argument.doc)
+    format!("{access}, `{}`: {}.", shape_text(argument), argument.doc)
 }
 
 /// `[a, b, c]`.
-pub(super) fn shape_text(argument: &Argument) -> String {
+fn shape_text(argument: &Argument) -> String {
     let extents: Vec<_> = argument.shape.iter().map(ToString::to_string).collect();
     format!("[{}]", extents.join(", "))
 }
 
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    let first: String = characters.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
+    let first: String = characters
+        .next()
+        .map(|first| first.to_uppercase().collect())
+        .unwrap_or_default();
     // A field name at the start keeps its own spelling.
-    let head = if text.split([' ', ':']).next().is_some_and(|word| word.contains(['.', '_', '`'])) { text.to_owned() } else { first + characters.as_str() };
-    if head.ends_with('.') { head } else { head + "." }
+    let head = if text
+        .split([' ', ':'])
+        .next()
+        .is_some_and(|word| word.contains(['.', '_', '`']))
+    {
+        text.to_owned()
+    } else {
+        first + characters.as_str()
+    };
+    if head.ends_with('.') {
+        head
+    } else {
+        head + "."
+    }
 }
 
-fn doc(line: &str) -> TokenStream {
+/// A doc comment, wrapped.
+fn doc(text: &str) -> TokenStream {
     // A doc attribute prints as a `///` line with its leading space.
-    let text = if line.is_empty() { String::new() } else { format!(" {line}") };
-    quote! { #[doc = #text] }
+    let lines = textwrap::wrap(text, DOC_WIDTH).into_iter().map(|line| {
+        if line.is_empty() {
+            String::new()
+        } else {
+            format!(" {line}")
+        }
+    });
+    quote! { #(#[doc = #lines])* }
 }
 
 fn camel_case(name: &str) -> String {
     name.split('_')
         .map(|word| {
             let mut characters = word.chars();
-            characters.next().map(|first| first.to_uppercase().chain(characters).collect::<String>()).unwrap_or_default()
+            characters
+                .next()
+                .map(|first| first.to_uppercase().chain(characters).collect::<String>())
+                .unwrap_or_default()
         })
         .collect()
 }

@@ -8,16 +8,27 @@ use super::cuda::source_name;
 use super::{EmitError, MANIFEST_FILE, SourceFile};
 use crate::plan::{Constant, Plan};
 
-pub(super) fn source(plan: &Plan, headers: &[SourceFile], kernels: &[SourceFile]) -> Result<SourceFile, EmitError> {
+pub(super) fn source(
+    plan: &Plan,
+    headers: &[SourceFile],
+    kernels: &[SourceFile],
+) -> Result<SourceFile, EmitError> {
     let manifest = Manifest {
         schema: MANIFEST_SCHEMA,
         package: plan.spec.name.clone(),
         generator: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         spec_sha256: plan.spec.sha256(),
-        spec: serde_json::to_value(&plan.spec).map_err(|error| EmitError::Manifest(error.to_string()))?,
+        spec: serde_json::to_value(&plan.spec)
+            .map_err(|error| EmitError::Manifest(error.to_string()))?,
         constants: constants(&plan.constants),
         sizes: plan.sizes(),
-        headers: headers.iter().map(|header| Header { file: header.name.clone(), sha256: header.sha256() }).collect(),
+        headers: headers
+            .iter()
+            .map(|header| Header {
+                file: header.name.clone(),
+                sha256: header.sha256(),
+            })
+            .collect(),
         kernels: plan
             .kernels
             .iter()
@@ -35,10 +46,18 @@ pub(super) fn source(plan: &Plan, headers: &[SourceFile], kernels: &[SourceFile]
             })
             .collect(),
     };
-    let text = manifest.to_json().map_err(|error| EmitError::Manifest(error.to_string()))?;
-    Ok(SourceFile { name: MANIFEST_FILE.to_owned(), text })
+    let text = manifest
+        .to_json()
+        .map_err(|error| EmitError::Manifest(error.to_string()))?;
+    Ok(SourceFile {
+        name: MANIFEST_FILE.to_owned(),
+        text,
+    })
 }
 
 fn constants(constants: &[Constant]) -> BTreeMap<String, i64> {
-    constants.iter().map(|constant| (constant.name.to_owned(), constant.value)).collect()
+    constants
+        .iter()
+        .map(|constant| (constant.name.to_owned(), constant.value))
+        .collect()
 }

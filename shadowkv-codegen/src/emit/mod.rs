@@ -34,7 +34,10 @@ pub struct Package {
 impl Package {
     /// Every file, in a fixed order.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
-        self.headers.iter().chain(&self.kernels).chain([&self.launchers, &self.manifest])
+        self.headers
+            .iter()
+            .chain(&self.kernels)
+            .chain([&self.launchers, &self.manifest])
     }
 }
 
@@ -50,7 +53,10 @@ pub struct SourceFile {
 impl SourceFile {
     /// SHA-256 of the text, lower-case hex.
     pub fn sha256(&self) -> String {
-        Sha256::digest(self.text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(self.text.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -82,5 +88,11 @@ pub fn emit(plan: &Plan) -> Result<Package, EmitError> {
     let (headers, kernels) = cuda::sources(plan)?;
     let launchers = launchers::source(plan)?;
     let manifest = manifest::source(plan, &headers, &kernels)?;
-    Ok(Package { name: plan.spec.name.clone(), headers, kernels, launchers, manifest })
+    Ok(Package {
+        name: plan.spec.name.clone(),
+        headers,
+        kernels,
+        launchers,
+        manifest,
+    })
 }

@@ -12,13 +12,21 @@ impl Builder {
             "k_pre",
             Dtype::Bf16,
             Access::Read,
-            shape!["token_rows", spec.attention.kv_heads, spec.attention.head_dim],
+            shape![
+                "token_rows",
+                spec.attention.kv_heads,
+                spec.attention.head_dim
+            ],
             "keys before RoPE, the sequences one after the other",
         )
     }
 
     pub(super) fn token_begin(self) -> Result<Argument, PlanError> {
-        self.per_sequence("token_begin", Dtype::I64, "row of `k_pre` at which each sequence begins")
+        self.per_sequence(
+            "token_begin",
+            Dtype::I64,
+            "row of `k_pre` at which each sequence begins",
+        )
     }
 
     pub(super) fn token_count(self) -> Result<Argument, PlanError> {
@@ -54,7 +62,11 @@ impl Builder {
     }
 
     pub(super) fn rope_table(self) -> Result<Argument, PlanError> {
-        self.per_sequence("rope_table", Dtype::I32, "RoPE table of each sequence: 0, or 1 for longrope's long table")
+        self.per_sequence(
+            "rope_table",
+            Dtype::I32,
+            "RoPE table of each sequence: 0, or 1 for longrope's long table",
+        )
     }
 
     fn per_sequence(self, name: &str, dtype: Dtype, doc: &str) -> Result<Argument, PlanError> {
@@ -66,7 +78,12 @@ impl Builder {
             "key_basis",
             Dtype::Bf16,
             Access::Read,
-            shape!["batch", spec.attention.kv_heads, spec.attention.head_dim, spec.shadowkv.rank],
+            shape![
+                "batch",
+                spec.attention.kv_heads,
+                spec.attention.head_dim,
+                spec.shadowkv.rank
+            ],
             "V_R, the leading right singular vectors of each sequence's keys",
         )
     }
@@ -76,7 +93,10 @@ impl Builder {
             "factors",
             Dtype::Bf16,
             access,
-            shape![format!("store_chunks * {}", spec.shadowkv.chunk_size), spec.shadowkv.rank],
+            shape![
+                format!("store_chunks * {}", spec.shadowkv.chunk_size),
+                spec.shadowkv.rank
+            ],
             "A = K_pre V_R, one row per compressed token, shared by the KV heads",
         )
     }
@@ -96,7 +116,12 @@ impl Builder {
             "scores",
             Dtype::F32,
             access,
-            shape!["batch", spec.attention.kv_heads, spec.attention.gqa_ratio, "score_stride"],
+            shape![
+                "batch",
+                spec.attention.kv_heads,
+                spec.attention.gqa_ratio,
+                "score_stride"
+            ],
             "q . landmark / sqrt(head_dim), minus infinity for outliers and beyond the last chunk",
         )
     }
@@ -118,12 +143,20 @@ impl Builder {
     }
 
     pub(super) fn score_stride(self) -> Argument {
-        self.scalar("score_stride", Dtype::I32, "chunks between the scores of two heads; a multiple of 64")
+        self.scalar(
+            "score_stride",
+            Dtype::I32,
+            "chunks between the scores of two heads; a multiple of 64",
+        )
     }
 
     /// The copy lists that `select_chunks` leaves for the kernels that fill the slots.
     pub(super) fn missing(self, spec: &Spec, access: Access) -> Result<[Argument; 3], PlanError> {
-        let per_list = shape!["batch", spec.attention.kv_heads, spec.shadowkv.selected_chunks()];
+        let per_list = shape![
+            "batch",
+            spec.attention.kv_heads,
+            spec.shadowkv.selected_chunks()
+        ];
         Ok([
             self.pointer(
                 "missing_chunks",
@@ -150,7 +183,13 @@ impl Builder {
     }
 
     /// Slots on the GPU for chunks' keys or values.
-    pub(super) fn slots(self, name: &str, spec: &Spec, access: Access, doc: &str) -> Result<Argument, PlanError> {
+    pub(super) fn slots(
+        self,
+        name: &str,
+        spec: &Spec,
+        access: Access,
+        doc: &str,
+    ) -> Result<Argument, PlanError> {
         self.pointer(
             name,
             Dtype::Bf16,

@@ -12,11 +12,13 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn expr(self, text: &str) -> Result<Expr, PlanError> {
-        text.parse().map(|expr: Expr| expr.simplify()).map_err(|source| PlanError::Expression {
-            kernel: self.kernel,
-            text: text.to_owned(),
-            source,
-        })
+        text.parse()
+            .map(|expr: Expr| expr.simplify())
+            .map_err(|source| PlanError::Expression {
+                kernel: self.kernel,
+                text: text.to_owned(),
+                source,
+            })
     }
 
     /// A pointer into device memory.
@@ -33,7 +35,10 @@ impl Builder {
             dtype,
             access,
             memory: Some(MemoryKind::Device),
-            shape: shape.iter().map(|extent| self.expr(extent)).collect::<Result<_, _>>()?,
+            shape: shape
+                .iter()
+                .map(|extent| self.expr(extent))
+                .collect::<Result<_, _>>()?,
             doc: doc.to_owned(),
         })
     }
@@ -50,13 +55,28 @@ impl Builder {
         }
     }
 
-    pub(super) fn geometry(self, grid: [&str; 3], threads: u32, shared_bytes: u32) -> Result<Geometry, PlanError> {
+    pub(super) fn geometry(
+        self,
+        grid: [&str; 3],
+        threads: u32,
+        shared_bytes: u32,
+    ) -> Result<Geometry, PlanError> {
         let [x, y, z] = grid;
-        Ok(Geometry { grid: [self.expr(x)?, self.expr(y)?, self.expr(z)?], threads, shared_bytes })
+        Ok(Geometry {
+            grid: [self.expr(x)?, self.expr(y)?, self.expr(z)?],
+            threads,
+            shared_bytes,
+        })
     }
 
     /// Bytes read from and written to device memory, bytes over PCIe, operations.
-    pub(super) fn work(self, read: &str, written: &str, host: &str, flops: &str) -> Result<Work, PlanError> {
+    pub(super) fn work(
+        self,
+        read: &str,
+        written: &str,
+        host: &str,
+        flops: &str,
+    ) -> Result<Work, PlanError> {
         Ok(Work {
             read_bytes: self.expr(read)?,
             written_bytes: self.expr(written)?,

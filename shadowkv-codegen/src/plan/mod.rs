@@ -66,8 +66,8 @@ pub struct KernelPlan {
     pub summary: &'static str,
     /// Shapes, method and reasons, one line each, for the head of the source.
     pub notes: Vec<String>,
-    /// Emitted headers it includes.
-    pub headers: &'static [&'static str],
+    /// Emitted header it includes, which includes the others it needs.
+    pub header: &'static str,
     /// Tiles and what follows from them.
     pub constants: Vec<Constant>,
     /// Parameters in order.
@@ -84,7 +84,11 @@ impl KernelPlan {
         let mut offset = 0_u64;
         let mut largest = 1;
         for argument in &self.arguments {
-            let size = if argument.memory.is_some() { 8 } else { argument.dtype.bytes() };
+            let size = if argument.memory.is_some() {
+                8
+            } else {
+                argument.dtype.bytes()
+            };
             offset = offset.next_multiple_of(size) + size;
             largest = largest.max(size);
         }
@@ -93,7 +97,10 @@ impl KernelPlan {
 
     /// Value of one of its constants.
     pub fn constant(&self, name: &str) -> Option<i64> {
-        self.constants.iter().find(|constant| constant.name == name).map(|constant| constant.value)
+        self.constants
+            .iter()
+            .find(|constant| constant.name == name)
+            .map(|constant| constant.value)
     }
 }
 
@@ -152,7 +159,11 @@ impl Plan {
         for kernel in &kernels {
             limits.check(kernel)?;
         }
-        Ok(Plan { spec: spec.clone(), constants: spec_constants(spec), kernels })
+        Ok(Plan {
+            spec: spec.clone(),
+            constants: spec_constants(spec),
+            kernels,
+        })
     }
 
     /// Plans with the default tiles for every architecture this version compiles for.
@@ -172,7 +183,10 @@ impl Plan {
 
     /// Meaning and unit of every size that the plan's expressions name.
     pub fn sizes(&self) -> BTreeMap<String, String> {
-        SIZES.iter().map(|(name, doc)| ((*name).to_owned(), (*doc).to_owned())).collect()
+        SIZES
+            .iter()
+            .map(|(name, doc)| ((*name).to_owned(), (*doc).to_owned()))
+            .collect()
     }
 }
 
@@ -180,17 +194,57 @@ impl Plan {
 fn spec_constants(spec: &Spec) -> Vec<Constant> {
     let attention = &spec.attention;
     let shadowkv = &spec.shadowkv;
-    let constant = |name, value: u32, doc| Constant { name, value: i64::from(value), doc };
+    let constant = |name, value: u32, doc| Constant {
+        name,
+        value: i64::from(value),
+        doc,
+    };
     vec![
-        constant("HEAD_DIM", attention.head_dim, "attention.head_dim: elements of one head"),
-        constant("KV_HEADS", attention.kv_heads, "attention.kv_heads: key/value heads"),
-        constant("GQA_RATIO", attention.gqa_ratio, "attention.gqa_ratio: query heads that share a KV head"),
-        constant("KEY_WIDTH", attention.key_width(), "elements of one token's keys over all KV heads"),
-        constant("RANK", shadowkv.rank, "shadowkv.rank: columns of the factors of the keys"),
-        constant("CHUNK_SIZE", shadowkv.chunk_size, "shadowkv.chunk_size: tokens of a chunk"),
-        constant("SELECTED_CHUNKS", shadowkv.selected_chunks(), "shadowkv.sparse_budget / chunk_size: chunks selected per step and KV head"),
-        constant("RESIDENT_CHUNKS", shadowkv.resident_chunks, "shadowkv.resident_chunks: chunk slots per KV head"),
-        constant("SCORE_SPAN", SCORE_SPAN, "chunks of one partial softmax sum, whatever the tiles"),
+        constant(
+            "HEAD_DIM",
+            attention.head_dim,
+            "attention.head_dim: elements of one head",
+        ),
+        constant(
+            "KV_HEADS",
+            attention.kv_heads,
+            "attention.kv_heads: key/value heads",
+        ),
+        constant(
+            "GQA_RATIO",
+            attention.gqa_ratio,
+            "attention.gqa_ratio: query heads that share a KV head",
+        ),
+        constant(
+            "KEY_WIDTH",
+            attention.key_width(),
+            "elements of one token's keys over all KV heads",
+        ),
+        constant(
+            "RANK",
+            shadowkv.rank,
+            "shadowkv.rank: columns of the factors of the keys",
+        ),
+        constant(
+            "CHUNK_SIZE",
+            shadowkv.chunk_size,
+            "shadowkv.chunk_size: tokens of a chunk",
+        ),
+        constant(
+            "SELECTED_CHUNKS",
+            shadowkv.selected_chunks(),
+            "shadowkv.sparse_budget / chunk_size: chunks selected per step and KV head",
+        ),
+        constant(
+            "RESIDENT_CHUNKS",
+            shadowkv.resident_chunks,
+            "shadowkv.resident_chunks: chunk slots per KV head",
+        ),
+        constant(
+            "SCORE_SPAN",
+            SCORE_SPAN,
+            "chunks of one partial softmax sum, whatever the tiles",
+        ),
     ]
 }
 

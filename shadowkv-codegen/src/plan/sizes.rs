@@ -5,13 +5,25 @@
 /// Geometry uses only what the host knows without waiting for the device; `total_missing` appears in work alone.
 pub const SIZES: &[(&str, &str)] = &[
     ("batch", "sequences of the launch"),
-    ("max_chunks", "most whole chunks of a sequence, or an upper bound"),
+    (
+        "max_chunks",
+        "most whole chunks of a sequence, or an upper bound",
+    ),
     ("max_tokens", "most tokens of a sequence, or an upper bound"),
-    ("score_stride", "chunks between the scores of two heads: at least max_chunks, a multiple of 64"),
+    (
+        "score_stride",
+        "chunks between the scores of two heads: at least max_chunks, a multiple of 64",
+    ),
     ("sm_count", "multiprocessors of the GPU"),
-    ("store_chunks", "chunks that the stores of all sequences can hold per KV head"),
+    (
+        "store_chunks",
+        "chunks that the stores of all sequences can hold per KV head",
+    ),
     ("token_rows", "rows of the packed prompt keys"),
     ("total_chunks", "whole chunks of all sequences"),
-    ("total_missing", "missing chunks over all sequences and KV heads"),
+    (
+        "total_missing",
+        "missing chunks over all sequences and KV heads",
+    ),
     ("total_tokens", "tokens of all sequences"),
 ];

@@ -22,7 +22,10 @@ impl Limits {
     /// The least of all architectures this version compiles for: 99 KiB (`sm_86`, `sm_89`, `sm_120`), less what a kernel
     /// may declare statically. Sources planned within it run everywhere.
     pub fn portable() -> Limits {
-        Limits { shared_bytes_per_block: 97 * 1024, threads_per_block: 1024 }
+        Limits {
+            shared_bytes_per_block: 97 * 1024,
+            threads_per_block: 1024,
+        }
     }
 
     pub(super) fn check(&self, kernel: &KernelPlan) -> Result<(), PlanError> {

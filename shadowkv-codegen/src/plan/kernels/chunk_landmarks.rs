@@ -32,11 +32,21 @@ impl ChunkLandmarksTile {
         let tile_chunks = (16 / chunk).max(1).next_multiple_of(groups_per_warp);
         let head_bytes = tile_chunks * chunk * spec.attention.head_dim * 2;
         let kv_heads = spec.attention.kv_heads;
-        let tile_heads = (1..=kv_heads).rev().find(|heads| kv_heads % heads == 0 && heads * head_bytes <= 32 * 1024).unwrap_or(1);
+        let tile_heads = (1..=kv_heads)
+            .rev()
+            .find(|heads| kv_heads % heads == 0 && heads * head_bytes <= 32 * 1024)
+            .unwrap_or(1);
         // Every lane of a warp must have an item: as many groups as divide the items, four warps at least if possible.
         let items = tile_chunks * tile_heads;
-        let warps = (1..=8).rev().find(|warps| items % (warps * groups_per_warp) == 0).unwrap_or(1);
-        ChunkLandmarksTile { tile_chunks, tile_heads, warps }
+        let warps = (1..=8)
+            .rev()
+            .find(|warps| items % (warps * groups_per_warp) == 0)
+            .unwrap_or(1);
+        ChunkLandmarksTile {
+            tile_chunks,
+            tile_heads,
+            warps,
+        }
     }
 }
 
@@ -54,11 +64,16 @@ struct Lanes {
 impl Lanes {
     fn of(spec: &Spec) -> Lanes {
         let pairs = spec.attention.head_dim / 2;
-        let whole_words = spec.rope.layout == RopeLayout::Interleaved || (spec.rope.rotary_dim / 2).is_multiple_of(2);
+        let whole_words = spec.rope.layout == RopeLayout::Interleaved
+            || (spec.rope.rotary_dim / 2).is_multiple_of(2);
         let run = if whole_words { 2 } else { 1 };
         let runs = pairs / run;
         let lanes = runs.next_power_of_two().min(32);
-        Lanes { run, lanes, steps: runs.div_ceil(lanes) }
+        Lanes {
+            run,
+            lanes,
+            steps: runs.div_ceil(lanes),
+        }
     }
 }
 
@@ -70,15 +85,37 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
     let kv_heads = spec.attention.kv_heads;
     let Lanes { run, lanes, steps } = Lanes::of(spec);
     let groups_per_warp = 32 / lanes;
-    let ChunkLandmarksTile { tile_chunks, tile_heads, warps } = *tile;
-    require(tile_chunks > 0 && tile_chunks % groups_per_warp == 0, NAME, "tile_chunks", tile_chunks, || {
-        format!("a multiple of {groups_per_warp}, the lane groups of a warp at this head_dim")
-    })?;
-    require(tile_heads > 0 && tile_heads <= kv_heads, NAME, "tile_heads", tile_heads, || format!("from 1 to kv_heads = {kv_heads}"))?;
+    let ChunkLandmarksTile {
+        tile_chunks,
+        tile_heads,
+        warps,
+    } = *tile;
+    require(
+        tile_chunks > 0 && tile_chunks % groups_per_warp == 0,
+        NAME,
+        "tile_chunks",
+        tile_chunks,
+        || format!("a multiple of {groups_per_warp}, the lane groups of a warp at this head_dim"),
+    )?;
+    require(
+        tile_heads > 0 && tile_heads <= kv_heads,
+        NAME,
+        "tile_heads",
+        tile_heads,
+        || format!("from 1 to kv_heads = {kv_heads}"),
+    )?;
     let items = tile_chunks * tile_heads;
-    require(warps > 0 && items % (warps * groups_per_warp) == 0, NAME, "warps", warps, || {
-        format!("tile_chunks * tile_heads = {items} must be a multiple of {groups_per_warp} per warp")
-    })?;
+    require(
+        warps > 0 && items % (warps * groups_per_warp) == 0,
+        NAME,
+        "warps",
+        warps,
+        || {
+            format!(
+                "tile_chunks * tile_heads = {items} must be a multiple of {groups_per_warp} per warp"
+            )
+        },
+    )?;
 
     let tokens = tile_chunks * chunk;
     let tile_units = tile_heads * head_dim / UNIT_ELEMENTS;
@@ -115,7 +152,7 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
             "-> landmarks [kv_heads, capacity, head_dim] bf16, min_cosines [kv_heads, capacity] f32, per sequence.".into(),
             format!("A block owns {tile_chunks} chunk(s) of {tile_heads} head(s), and computes their sines and cosines while the keys travel."),
         ],
-        headers: &["rope.cuh"],
+        header: "rope.cuh",
         constants: vec![
             constant("TILE_CHUNKS", tile_chunks, "chunks of a block"),
             constant("TILE_HEADS", tile_heads, "KV heads of a block"),

@@ -26,22 +26,46 @@ impl GatherValuesTile {
     /// 16 blocks of 256 threads with four loads each: 256 KiB in flight, which saturates PCIe gen 5 (51 GB/s measured on an
     /// H200), on few multiprocessors.
     pub fn heuristic() -> GatherValuesTile {
-        GatherValuesTile { blocks: 16, warps: 8, loads: 4 }
+        GatherValuesTile {
+            blocks: 16,
+            warps: 8,
+            loads: 4,
+        }
     }
 }
 
 pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
-    let GatherValuesTile { blocks, warps, loads } = *tile;
-    require((1..=1024).contains(&blocks), NAME, "blocks", blocks, || "from 1 to 1024".into())?;
-    require(warps.is_power_of_two() && warps <= 32, NAME, "warps", warps, || "a power of two up to 32".into())?;
-    require((1..=16).contains(&loads), NAME, "loads", loads, || "from 1 to 16".into())?;
+    let GatherValuesTile {
+        blocks,
+        warps,
+        loads,
+    } = *tile;
+    require((1..=1024).contains(&blocks), NAME, "blocks", blocks, || {
+        "from 1 to 1024".into()
+    })?;
+    require(
+        warps.is_power_of_two() && warps <= 32,
+        NAME,
+        "warps",
+        warps,
+        || "a power of two up to 32".into(),
+    )?;
+    require((1..=16).contains(&loads), NAME, "loads", loads, || {
+        "from 1 to 16".into()
+    })?;
 
-    let row_bytes = spec.shadowkv.chunk_size * spec.attention.head_dim * spec.shadowkv.storage.values.bytes();
+    let row_bytes =
+        spec.shadowkv.chunk_size * spec.attention.head_dim * spec.shadowkv.storage.values.bytes();
     let mut arguments = vec![build.host_values(spec)?];
     arguments.extend(build.store()?);
     arguments.extend(build.missing(spec, Access::Read)?);
-    arguments.push(build.slots("value_slots", spec, Access::Write, "values of the chunks in the slots")?);
+    arguments.push(build.slots(
+        "value_slots",
+        spec,
+        Access::Write,
+        "values of the chunks in the slots",
+    )?);
     arguments.push(build.scalar("batch", Dtype::I32, "sequences of the launch"));
     Ok(KernelPlan {
         name: NAME,
@@ -54,7 +78,7 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
             "-> value_slots [batch, kv_heads, resident_chunks, chunk_size, head_dim] bf16.".into(),
             format!("Rows of {row_bytes} bytes, taken by (sequence, KV head), then chunk: neighbours share address translations."),
         ],
-        headers: &["spec.cuh"],
+        header: "spec.cuh",
         constants: vec![
             constant("THREADS", warps * 32, "threads of a block"),
             constant("LOADS", loads, "16-byte loads a thread has in flight"),

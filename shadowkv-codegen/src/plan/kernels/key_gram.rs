@@ -41,9 +41,25 @@ impl KeyGramTile {
         let width = spec.attention.key_width();
         let padded = width.next_multiple_of(128);
         if width * 4 >= padded * 3 {
-            KeyGramTile { tile: 128, warps_rows: 2, warps_columns: 4, step: 64, stages: 3, blocks_per_sm: 1, split_tokens: 1024 }
+            KeyGramTile {
+                tile: 128,
+                warps_rows: 2,
+                warps_columns: 4,
+                step: 64,
+                stages: 3,
+                blocks_per_sm: 1,
+                split_tokens: 1024,
+            }
         } else {
-            KeyGramTile { tile: 64, warps_rows: 2, warps_columns: 2, step: 32, stages: 4, blocks_per_sm: 2, split_tokens: 1024 }
+            KeyGramTile {
+                tile: 64,
+                warps_rows: 2,
+                warps_columns: 2,
+                step: 32,
+                stages: 4,
+                blocks_per_sm: 2,
+                split_tokens: 1024,
+            }
         }
     }
 }
@@ -51,20 +67,60 @@ impl KeyGramTile {
 pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
     let width = spec.attention.key_width();
-    let KeyGramTile { tile: side, warps_rows, warps_columns, step, stages, blocks_per_sm, split_tokens } = *tile;
-    require(side % 32 == 0 && (32..=256).contains(&side), NAME, "tile", side, || "a multiple of 32 from 32 to 256".into())?;
-    require(warps_rows > 0 && side % (warps_rows * 16) == 0, NAME, "warps_rows", warps_rows, || {
-        format!("rows of a warp, {side} / warps_rows, must be a multiple of 16")
+    let KeyGramTile {
+        tile: side,
+        warps_rows,
+        warps_columns,
+        step,
+        stages,
+        blocks_per_sm,
+        split_tokens,
+    } = *tile;
+    require(
+        side % 32 == 0 && (32..=256).contains(&side),
+        NAME,
+        "tile",
+        side,
+        || "a multiple of 32 from 32 to 256".into(),
+    )?;
+    require(
+        warps_rows > 0 && side % (warps_rows * 16) == 0,
+        NAME,
+        "warps_rows",
+        warps_rows,
+        || format!("rows of a warp, {side} / warps_rows, must be a multiple of 16"),
+    )?;
+    require(
+        warps_columns > 0 && side % (warps_columns * 16) == 0,
+        NAME,
+        "warps_columns",
+        warps_columns,
+        || format!("columns of a warp, {side} / warps_columns, must be a multiple of 16"),
+    )?;
+    require(
+        step > 0 && step % 16 == 0 && FLUSH_TOKENS.is_multiple_of(step),
+        NAME,
+        "step",
+        step,
+        || format!("a multiple of 16 that divides {FLUSH_TOKENS}"),
+    )?;
+    require((2..=8).contains(&stages), NAME, "stages", stages, || {
+        "from 2 to 8".into()
     })?;
-    require(warps_columns > 0 && side % (warps_columns * 16) == 0, NAME, "warps_columns", warps_columns, || {
-        format!("columns of a warp, {side} / warps_columns, must be a multiple of 16")
-    })?;
-    require(step > 0 && step % 16 == 0 && FLUSH_TOKENS.is_multiple_of(step), NAME, "step", step, || {
-        format!("a multiple of 16 that divides {FLUSH_TOKENS}")
-    })?;
-    require((2..=8).contains(&stages), NAME, "stages", stages, || "from 2 to 8".into())?;
-    require(blocks_per_sm > 0, NAME, "blocks_per_sm", blocks_per_sm, || "at least 1".into())?;
-    require(split_tokens >= step, NAME, "split_tokens", split_tokens, || "at least one step".into())?;
+    require(
+        blocks_per_sm > 0,
+        NAME,
+        "blocks_per_sm",
+        blocks_per_sm,
+        || "at least 1".into(),
+    )?;
+    require(
+        split_tokens >= step,
+        NAME,
+        "split_tokens",
+        split_tokens,
+        || "at least one step".into(),
+    )?;
 
     let threads = warps_rows * warps_columns * 32;
     let load_rows = threads / (side / UNIT_ELEMENTS);
@@ -73,7 +129,11 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
         NAME,
         "step",
         step,
-        || format!("a multiple of the {load_rows} rows that {threads} threads copy at a time, themselves a multiple of 8"),
+        || {
+            format!(
+                "a multiple of the {load_rows} rows that {threads} threads copy at a time, themselves a multiple of 8"
+            )
+        },
     )?;
     let tiles = width.div_ceil(side);
     let triangle = tiles * (tiles + 1) / 2;
@@ -100,7 +160,7 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
             "the last block to arrive: no float atomics, the same bits every time.".into(),
             format!("Each token's keys are requested {} times by {triangle} tiles, and read from memory once.", reuse(tiles)),
         ],
-        headers: &["spec.cuh"],
+        header: "spec.cuh",
         constants: vec![
             constant("TILE", side, "rows and columns of a block's output tile"),
             constant("TILES", tiles, "tiles along a side of the matrix"),

@@ -36,11 +36,20 @@ impl KeyProjectTile {
     /// tokens; large warp tiles, since shared memory, not the tensor cores, is what a small one waits for.
     pub fn heuristic(spec: &Spec) -> KeyProjectTile {
         let rank = spec.shadowkv.rank;
-        let tile_rank = rank.div_ceil(rank.div_ceil(MAX_TILE_RANK)).next_multiple_of(16);
+        let tile_rank = rank
+            .div_ceil(rank.div_ceil(MAX_TILE_RANK))
+            .next_multiple_of(16);
         // A warp owns 64 tokens and half the ranks where that fits its registers, else fewer tokens.
         let warps_rank = if tile_rank >= 64 { 2 } else { 1 };
         let warps_tokens = if tile_rank / warps_rank <= 80 { 2 } else { 4 };
-        KeyProjectTile { tile_tokens: 128, tile_rank, warps_tokens, warps_rank, step: 64, stages: 2 }
+        KeyProjectTile {
+            tile_tokens: 128,
+            tile_rank,
+            warps_tokens,
+            warps_rank,
+            step: 64,
+            stages: 2,
+        }
     }
 }
 
@@ -48,18 +57,41 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
     let build = Builder { kernel: NAME };
     let width = spec.attention.key_width();
     let rank = spec.shadowkv.rank;
-    let KeyProjectTile { tile_tokens, tile_rank, warps_tokens, warps_rank, step, stages } = *tile;
-    require(warps_tokens > 0 && tile_tokens > 0 && tile_tokens % (warps_tokens * 16) == 0, NAME, "tile_tokens", tile_tokens, || {
-        format!("a multiple of 16 for each of {warps_tokens} warps")
+    let KeyProjectTile {
+        tile_tokens,
+        tile_rank,
+        warps_tokens,
+        warps_rank,
+        step,
+        stages,
+    } = *tile;
+    require(
+        warps_tokens > 0 && tile_tokens > 0 && tile_tokens % (warps_tokens * 16) == 0,
+        NAME,
+        "tile_tokens",
+        tile_tokens,
+        || format!("a multiple of 16 for each of {warps_tokens} warps"),
+    )?;
+    require(
+        tile_rank > 0 && tile_rank % 16 == 0 && tile_rank <= MAX_TILE_RANK,
+        NAME,
+        "tile_rank",
+        tile_rank,
+        || format!("a multiple of 16 up to {MAX_TILE_RANK}"),
+    )?;
+    require(
+        warps_rank > 0 && tile_rank % (warps_rank * 8) == 0,
+        NAME,
+        "warps_rank",
+        warps_rank,
+        || format!("ranks of a warp, {tile_rank} / warps_rank, must be a multiple of 8"),
+    )?;
+    require(step > 0 && step % 16 == 0, NAME, "step", step, || {
+        "a multiple of 16".into()
     })?;
-    require(tile_rank > 0 && tile_rank % 16 == 0 && tile_rank <= MAX_TILE_RANK, NAME, "tile_rank", tile_rank, || {
-        format!("a multiple of 16 up to {MAX_TILE_RANK}")
+    require((2..=8).contains(&stages), NAME, "stages", stages, || {
+        "from 2 to 8".into()
     })?;
-    require(warps_rank > 0 && tile_rank % (warps_rank * 8) == 0, NAME, "warps_rank", warps_rank, || {
-        format!("ranks of a warp, {tile_rank} / warps_rank, must be a multiple of 8")
-    })?;
-    require(step > 0 && step % 16 == 0, NAME, "step", step, || "a multiple of 16".into())?;
-    require((2..=8).contains(&stages), NAME, "stages", stages, || "from 2 to 8".into())?;
 
     let threads = warps_tokens * warps_rank * 32;
     let stage_units = (tile_tokens * step + step * tile_rank) / UNIT_ELEMENTS;
@@ -86,7 +118,7 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
             format!("A block owns {tile_tokens} tokens and {tile_rank} of {rank} ranks: the keys are requested {rank_tiles} time(s), and the basis, which"),
             "stays in L2, once per block.".into(),
         ],
-        headers: &["spec.cuh"],
+        header: "spec.cuh",
         constants: vec![
             constant("TILE_TOKENS", tile_tokens, "tokens of a block"),
             constant("TILE_RANK", tile_rank, "ranks of a block"),

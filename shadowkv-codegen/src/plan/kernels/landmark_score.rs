@@ -32,7 +32,9 @@ pub(super) fn plan(spec: &Spec, tile: &LandmarkScoreTile) -> Result<KernelPlan, 
     let kv_heads = spec.attention.kv_heads;
     let gqa_ratio = spec.attention.gqa_ratio;
     let warps = tile.warps;
-    require((1..=16).contains(&warps), NAME, "warps", warps, || "from 1 to 16".into())?;
+    require((1..=16).contains(&warps), NAME, "warps", warps, || {
+        "from 1 to 16".into()
+    })?;
     let mut arguments = vec![
         build.pointer(
             "queries",
@@ -66,7 +68,7 @@ pub(super) fn plan(spec: &Spec, tile: &LandmarkScoreTile) -> Result<KernelPlan, 
             "-> scores [batch, kv_heads, gqa_ratio, score_stride] f32, span_softmax [batch, kv_heads, spans, gqa_ratio, 2] f32.".into(),
             "A warp owns a span of 64 landmarks of one head, and scores it for the whole group with one read.".into(),
         ],
-        headers: &["spec.cuh"],
+        header: "spec.cuh",
         constants: vec![
             constant("THREADS", warps * 32, "threads of a block"),
             constant("SPANS_PER_BLOCK", warps, "spans of 64 chunks of a block, one per warp"),

@@ -31,8 +31,14 @@ pub struct KernelDefinition {
 
 /// All kernels, in the order in which a decoder first needs them: prefill, then the steps of one decode.
 pub const KERNELS: &[KernelDefinition] = &[
-    KernelDefinition { name: key_gram::NAME, plan: |spec, tiles| key_gram::plan(spec, &tiles.key_gram) },
-    KernelDefinition { name: key_project::NAME, plan: |spec, tiles| key_project::plan(spec, &tiles.key_project) },
+    KernelDefinition {
+        name: key_gram::NAME,
+        plan: |spec, tiles| key_gram::plan(spec, &tiles.key_gram),
+    },
+    KernelDefinition {
+        name: key_project::NAME,
+        plan: |spec, tiles| key_project::plan(spec, &tiles.key_project),
+    },
     KernelDefinition {
         name: chunk_landmarks::NAME,
         plan: |spec, tiles| chunk_landmarks::plan(spec, &tiles.chunk_landmarks),
@@ -63,9 +69,22 @@ fn require(
     value: u32,
     rule: impl FnOnce() -> String,
 ) -> Result<(), PlanError> {
-    if satisfied { Ok(()) } else { Err(PlanError::Tile { kernel, field, value, rule: rule() }) }
+    if satisfied {
+        Ok(())
+    } else {
+        Err(PlanError::Tile {
+            kernel,
+            field,
+            value,
+            rule: rule(),
+        })
+    }
 }
 
 fn constant(name: &'static str, value: u32, doc: &'static str) -> Constant {
-    Constant { name, value: i64::from(value), doc }
+    Constant {
+        name,
+        value: i64::from(value),
+        doc,
+    }
 }

@@ -35,9 +35,16 @@ impl ReconstructKeysTile {
         let panel = (1..=rank / 16)
             .rev()
             .map(|steps| steps * 16)
-            .find(|panel| rank % panel == 0 && shared_bytes(spec, warps, *panel) <= limits.shared_bytes_per_block)
+            .find(|panel| {
+                rank % panel == 0
+                    && shared_bytes(spec, warps, *panel) <= limits.shared_bytes_per_block
+            })
             .unwrap_or(16);
-        ReconstructKeysTile { warps, panel, blocks_per_sm: 2 }
+        ReconstructKeysTile {
+            warps,
+            panel,
+            blocks_per_sm: 2,
+        }
     }
 }
 
@@ -51,15 +58,20 @@ fn buffer_units(spec: &Spec, panel: u32) -> u32 {
 }
 
 fn shared_bytes(spec: &Spec, warps: u32, panel: u32) -> u32 {
-    (spec.attention.head_dim * panel / UNIT_ELEMENTS + warps * 2 * buffer_units(spec, panel)) * UNIT_BYTES
+    (spec.attention.head_dim * panel / UNIT_ELEMENTS + warps * 2 * buffer_units(spec, panel))
+        * UNIT_BYTES
 }
 
 /// Neighbouring pairs a lane stores together: as many as the layout aligns and the column tiles divide.
 fn run(spec: &Spec) -> u32 {
     let tiles = spec.attention.head_dim / 8;
     let rotary_pairs = spec.rope.rotary_dim / 2;
-    let aligned = |run: u32| spec.rope.layout == RopeLayout::Interleaved || rotary_pairs.is_multiple_of(run);
-    [4, 2].into_iter().find(|run| aligned(*run) && tiles.is_multiple_of(*run)).unwrap_or(1)
+    let aligned =
+        |run: u32| spec.rope.layout == RopeLayout::Interleaved || rotary_pairs.is_multiple_of(run);
+    [4, 2]
+        .into_iter()
+        .find(|run| aligned(*run) && tiles.is_multiple_of(*run))
+        .unwrap_or(1)
 }
 
 pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan, PlanError> {
@@ -69,12 +81,28 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
     let rank = spec.shadowkv.rank;
     let chunk = spec.shadowkv.chunk_size;
     let selected = spec.shadowkv.selected_chunks();
-    let ReconstructKeysTile { warps, panel, blocks_per_sm } = *tile;
-    require((1..=16).contains(&warps), NAME, "warps", warps, || "from 1 to 16".into())?;
-    require(panel > 0 && panel % 16 == 0 && rank % panel == 0, NAME, "panel", panel, || {
-        format!("a multiple of 16 that divides the rank, {rank}")
+    let ReconstructKeysTile {
+        warps,
+        panel,
+        blocks_per_sm,
+    } = *tile;
+    require((1..=16).contains(&warps), NAME, "warps", warps, || {
+        "from 1 to 16".into()
     })?;
-    require(blocks_per_sm > 0, NAME, "blocks_per_sm", blocks_per_sm, || "at least 1".into())?;
+    require(
+        panel > 0 && panel % 16 == 0 && rank % panel == 0,
+        NAME,
+        "panel",
+        panel,
+        || format!("a multiple of 16 that divides the rank, {rank}"),
+    )?;
+    require(
+        blocks_per_sm > 0,
+        NAME,
+        "blocks_per_sm",
+        blocks_per_sm,
+        || "at least 1".into(),
+    )?;
 
     let shared = shared_bytes(spec, warps, panel);
     let tile_tokens = warps * WARP_TOKENS;
@@ -83,12 +111,19 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
     arguments.extend(build.store()?);
     arguments.push(build.rope_table()?);
     arguments.extend(build.missing(spec, Access::Read)?);
-    arguments.push(build.slots("key_slots", spec, Access::Write, "rotated keys of the chunks in the slots")?);
-    let grid_x = format!("min({most_tiles}, max(ceil_div(sm_count * {blocks_per_sm}, batch * {kv_heads}), 1))");
+    arguments.push(build.slots(
+        "key_slots",
+        spec,
+        Access::Write,
+        "rotated keys of the chunks in the slots",
+    )?);
+    let grid_x = format!(
+        "min({most_tiles}, max(ceil_div(sm_count * {blocks_per_sm}, batch * {kv_heads}), 1))"
+    );
     Ok(KernelPlan {
         name: NAME,
         entry: format!("{NAME}_{}", entry_suffix(spec)),
-        summary: "Keys of the missing chunks, rebuilt from the factors and rotated to their positions, into their slots.",
+        summary: "Keys of the missing chunks, rebuilt from the factors and rotated, into their slots.",
         notes: vec![
             "ShadowKV, section 4.2: K = A V_R^T for the chosen chunks only, RoPE at absolute positions in the epilogue: no".into(),
             "pass over memory between product and rotation, and the product is rounded once, after it.".into(),
@@ -98,7 +133,7 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
             format!("A warp multiplies 16 gathered rows of A at a time with the head's basis, which stays in shared memory {panel}"),
             format!("of {rank} ranks at a time; the next rows travel meanwhile. Blocks beyond the missing chunks leave at once."),
         ],
-        headers: &["rope.cuh"],
+        header: "rope.cuh",
         constants: vec![
             constant("WARPS", warps, "warps of a block"),
             constant("THREADS", warps * 32, "threads of a block"),

@@ -34,9 +34,14 @@ impl SelectChunksTile {
         let words = limits.shared_bytes_per_block / 4;
         let others = (1 << RADIX_BITS) + 2 * spec.shadowkv.selected_chunks() + scalars(warps);
         let room = words.saturating_sub(others) / 4 * 4;
-        let needed = (spec.shadowkv.resident_chunks + spec.shadowkv.selected_chunks()).next_multiple_of(4);
+        let needed =
+            (spec.shadowkv.resident_chunks + spec.shadowkv.selected_chunks()).next_multiple_of(4);
         let keys_shared = 16384.min(room).max(needed);
-        SelectChunksTile { warps, split_chunks: 2048, keys_shared }
+        SelectChunksTile {
+            warps,
+            split_chunks: 2048,
+            keys_shared,
+        }
     }
 }
 
@@ -51,12 +56,33 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
     let gqa_ratio = spec.attention.gqa_ratio;
     let selected = spec.shadowkv.selected_chunks();
     let resident = spec.shadowkv.resident_chunks;
-    let SelectChunksTile { warps, split_chunks, keys_shared } = *tile;
-    require(warps.is_power_of_two() && warps <= 16, NAME, "warps", warps, || "1, 2, 4, 8 or 16".into())?;
-    require(keys_shared % 4 == 0 && keys_shared >= resident + selected, NAME, "keys_shared", keys_shared, || {
-        format!("a multiple of 4, at least resident_chunks + selected chunks = {}", resident + selected)
+    let SelectChunksTile {
+        warps,
+        split_chunks,
+        keys_shared,
+    } = *tile;
+    require(
+        warps.is_power_of_two() && warps <= 16,
+        NAME,
+        "warps",
+        warps,
+        || "1, 2, 4, 8 or 16".into(),
+    )?;
+    require(
+        keys_shared % 4 == 0 && keys_shared >= resident + selected,
+        NAME,
+        "keys_shared",
+        keys_shared,
+        || {
+            format!(
+                "a multiple of 4, at least resident_chunks + selected chunks = {}",
+                resident + selected
+            )
+        },
+    )?;
+    require(split_chunks > 0, NAME, "split_chunks", split_chunks, || {
+        "at least 1".into()
     })?;
-    require(split_chunks > 0, NAME, "split_chunks", split_chunks, || "at least 1".into())?;
 
     let threads = warps * 32;
     let bins = 1 << RADIX_BITS;
@@ -72,7 +98,13 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
         build.scores(spec, Access::Read)?,
         build.span_softmax(spec, Access::Read)?,
         build.chunk_count("compressed chunks of each sequence, outliers included")?,
-        build.pointer("step", Dtype::U32, Access::Read, shape![1], "number of this decode step, counted from 1")?,
+        build.pointer(
+            "step",
+            Dtype::U32,
+            Access::Read,
+            shape![1],
+            "number of this decode step, counted from 1",
+        )?,
         build.pointer(
             "sequence_epoch",
             Dtype::U32,
@@ -80,9 +112,27 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             shape!["batch"],
             "epoch of each batch entry; slots of another epoch count as empty",
         )?,
-        build.pointer("slot_epoch", Dtype::U32, Access::ReadWrite, per_head, "epoch in which the slots were last filled")?,
-        build.pointer("slot_chunk", Dtype::I32, Access::ReadWrite, per_slot, "chunk in each slot, -1 = empty")?,
-        build.pointer("slot_stamp", Dtype::U32, Access::ReadWrite, per_slot, "step in which each slot was last used, 0 = never")?,
+        build.pointer(
+            "slot_epoch",
+            Dtype::U32,
+            Access::ReadWrite,
+            per_head,
+            "epoch in which the slots were last filled",
+        )?,
+        build.pointer(
+            "slot_chunk",
+            Dtype::I32,
+            Access::ReadWrite,
+            per_slot,
+            "chunk in each slot, -1 = empty",
+        )?,
+        build.pointer(
+            "slot_stamp",
+            Dtype::U32,
+            Access::ReadWrite,
+            per_slot,
+            "step in which each slot was last used, 0 = never",
+        )?,
         build.pointer(
             "selected_chunks",
             Dtype::I32,
@@ -90,7 +140,13 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             per_list,
             "the best chunks, ascending, padded with -1",
         )?,
-        build.pointer("selected_slots", Dtype::I32, Access::Write, per_list, "slot of each selected chunk, padded with -1")?,
+        build.pointer(
+            "selected_slots",
+            Dtype::I32,
+            Access::Write,
+            per_list,
+            "slot of each selected chunk, padded with -1",
+        )?,
     ];
     arguments.extend(build.missing(spec, Access::Write)?);
     arguments.extend([
@@ -124,7 +180,7 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             "One block per sequence and KV head, or several where lists are few or long: then each leaves its k best, and the".into(),
             "last to arrive chooses among them. The outcome is the same, however many.".into(),
         ],
-        headers: &["spec.cuh"],
+        header: "spec.cuh",
         constants: vec![
             constant("WARPS", warps, "warps of a block"),
             constant("THREADS", threads, "threads of a block"),
