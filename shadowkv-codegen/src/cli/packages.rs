@@ -99,16 +99,24 @@ fn prepare_one(
     })
 }
 
-/// A misspelt command is taken for a spec.
+/// A misspelt command is taken for a spec, and so is one behind an option.
 fn suggest_command(path: &Path) {
     const DISTANCE: usize = 2;
     let word = path.to_string_lossy();
     let command = Arguments::command();
     let names = command.get_subcommands().map(clap::Command::get_name);
     let near = names
-        .filter(|name| strsim::damerau_levenshtein(name, &word) <= DISTANCE)
+        .map(|name| (strsim::damerau_levenshtein(name, &word), name))
         .min();
-    if let Some(name) = near {
-        terminal::say(&format!("help: or is the command `{name}` meant?"));
+    match near {
+        Some((0, name)) => {
+            terminal::say(&format!(
+                "help: a command comes first, its options behind it: `shadowkv-codegen {name} ...`"
+            ));
+        }
+        Some((distance, name)) if distance <= DISTANCE => {
+            terminal::say(&format!("help: or is the command `{name}` meant?"));
+        }
+        _ => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin as Place, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 use shadowkv_runtime::nvrtc::{Arch, Severity};
 
@@ -105,9 +105,6 @@ impl LocatedDiagnostic {
         }
         if let Some(template) = &self.template {
             group = group.element(Level::NOTE.with_name(Some("printed by")).message(template));
-        }
-        if self.source.is_none() && self.ptx.is_none() {
-            group = group.element(Place::path("compiler"));
         }
         renderer(colour).render(&[group])
     }

@@ -88,7 +88,11 @@ pub fn write_files(
         match found.owned {
             Some(kind) if is_left_over(found, kind, files, extent, &written) => {
                 let path = folder.join(&found.path);
-                fs::remove_file(&path).map_err(|error| OutputError::new("remove", &path, error))?;
+                match fs::remove_file(&path) {
+                    // Another process was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other.map_err(|error| OutputError::new("remove", &path, error))?,
+                }
                 if let Some(parent) = path.parent().filter(|parent| *parent != folder) {
                     // Fails, as it should, while the folder holds anything else.
                     let _ = fs::remove_dir(parent);

@@ -170,6 +170,8 @@ fn a_spec_that_is_named_like_a_command_or_nearly() {
     work.run(&["docter"], 2)
         .says("cannot read `docter`")
         .says("is the command `doctor` meant?");
+    work.run(&["-q", "doctor"], 2)
+        .says("help: a command comes first, its options behind it: `shadowkv-codegen doctor ...`");
 }
 
 #[test]
