@@ -125,7 +125,8 @@ DEVICE Run load_rotated_run(const uint4* tile, const float2* rotations, int toke
   return run;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) chunk_landmarks_bf16_d128_h4_g8_r160_c8_interleaved64(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    chunk_landmarks_bf16_d128_h4_g8_r160_c8_interleaved64(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) unsigned char shared[];
   uint4* const tile = reinterpret_cast<uint4*>(shared);  // [TILE_TOKENS, TILE_PITCH] units
   float2* const rotations =

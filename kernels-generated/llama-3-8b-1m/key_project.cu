@@ -64,7 +64,8 @@ static_assert(STEP % 16 == 0 && STAGES >= 2, "a stage is a whole number of mma s
 static_assert(SHARED_BYTES >= STAGES * STAGE_UNITS * 16 && SHARED_BYTES >= TILE_TOKENS * TILE_RANK * 2,
               "pipeline and output tile share the memory");
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) key_project_bf16_d128_h8_g4_r160_c8_half128(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    key_project_bf16_d128_h8_g4_r160_c8_half128(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) unsigned char shared[];
   uint4* const stages =
       reinterpret_cast<uint4*>(shared);  // [STAGES, keys [TILE_TOKENS, STEP] then basis [STEP, TILE_RANK]]

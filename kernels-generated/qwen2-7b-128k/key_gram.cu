@@ -70,7 +70,8 @@ static_assert(SHARED_BYTES >= STAGES * STAGE_UNITS * 16 && SHARED_BYTES >= TILE 
 // Unit of 4 f32 in the output tile, [TILE, TILE].
 DEVICE int output_unit(int row, int unit) { return row * (TILE / 4) + (unit ^ (row & 7)); }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) key_gram_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    key_gram_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) unsigned char shared[];
   uint4* const stages = reinterpret_cast<uint4*>(shared);  // [STAGES, left [STEP, TILE] then right [STEP, TILE]]
   __shared__ u32 arrival;

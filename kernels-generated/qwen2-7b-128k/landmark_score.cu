@@ -58,7 +58,8 @@ DEVICE u32 first_bits(int count) { return count >= 32 ? FULL_WARP : count > 0 ? 
 
 // The product runs over the head in any order, as long as landmarks and queries agree. A lane takes 8 neighbouring
 // elements, one 16-byte load, for the k positions that two steps of mma assign to it: no shared memory, no shuffle.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) landmark_score_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    landmark_score_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
   const int sequence = blockIdx.z;
   const int kv_head = blockIdx.y;
   const int lane = threadIdx.x % 32;

@@ -107,7 +107,8 @@ DEVICE void store_key_run(uint4* tile, int token, int pair, const KeyRun& run) {
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) reconstruct_keys_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    reconstruct_keys_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;

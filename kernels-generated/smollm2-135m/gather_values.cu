@@ -49,7 +49,8 @@ static_assert(ROW_UNITS * UNIT_ELEMENTS == CHUNK_SIZE * HEAD_DIM, "a row is one 
 
 // A small kernel on purpose: some 256 KiB in flight saturate PCIe, over 2 MiB lose a fifth of it, and every SM it
 // does not take is left to what runs beside it.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) gather_values_bf16_d64_h3_g3_r96_c8_half64(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    gather_values_bf16_d64_h3_g3_r96_c8_half64(const __grid_constant__ Arguments args) {
   __shared__ u32 row_begin[THREADS + 1];  // rows of all lists before this one, within the current group of lists
   __shared__ u32 warp_rows[THREADS / 32];
 

@@ -277,7 +277,8 @@ DEVICE int lower_bound(const i32* values, int count, i32 value) {
   return first;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) select_chunks_bf16_d64_h3_g3_r96_c8_half64(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    select_chunks_bf16_d64_h3_g3_r96_c8_half64(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) u32 shared[];
   u32* const shared_keys = shared;  // [KEYS_SHARED]
   i32* const selected =

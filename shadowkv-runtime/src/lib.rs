@@ -4,7 +4,7 @@
 
 pub mod cache;
 pub(crate) mod command;
-pub(crate) mod digest;
+pub mod digest;
 pub mod doctor;
 pub mod env;
 pub mod launch;

@@ -1,6 +1,6 @@
 //! Emission: prints a [`Plan`] as CUDA C++, Rust launchers and a manifest. It decides nothing.
 
-use sha2::{Digest, Sha256};
+use shadowkv_runtime::digest;
 
 use crate::plan::Plan;
 
@@ -53,10 +53,7 @@ pub struct SourceFile {
 impl SourceFile {
     /// SHA-256 of the text, lower-case hex.
     pub fn sha256(&self) -> String {
-        Sha256::digest(self.text.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        digest::sha256(self.text.as_bytes())
     }
 }
 

@@ -28,7 +28,7 @@ impl Limits {
         }
     }
 
-    pub(super) fn check(&self, kernel: &KernelPlan) -> Result<(), PlanError> {
+    pub(super) fn check(self, kernel: &KernelPlan) -> Result<(), PlanError> {
         if kernel.geometry.shared_bytes > self.shared_bytes_per_block {
             return Err(PlanError::SharedMemory {
                 kernel: kernel.name,

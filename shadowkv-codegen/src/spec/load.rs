@@ -1,11 +1,10 @@
 //! From a file or a text to a [`Spec`].
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use shadowkv_runtime::digest;
 
 use super::check;
 use super::error::{InvalidSpec, SpecError};
@@ -49,13 +48,7 @@ impl Spec {
         // Fields in declaration order and floats in their shortest exact form; both are fixed by the types. A resolved
         // spec holds finite numbers and text keys only, so writing it as JSON cannot fail.
         let json = serde_json::to_vec(self).unwrap_or_default();
-        Sha256::digest(&json)
-            .iter()
-            .fold(String::with_capacity(64), |mut hex, byte| {
-                // Writing to a string does not fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        digest::sha256(&json)
     }
 }
 

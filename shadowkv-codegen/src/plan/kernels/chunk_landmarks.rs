@@ -28,19 +28,19 @@ impl ChunkLandmarksTile {
     /// multiprocessor, and one computes while the others load.
     pub fn heuristic(spec: &Spec) -> ChunkLandmarksTile {
         let chunk = spec.shadowkv.chunk_size;
-        let groups_per_warp = 32 / Lanes::of(spec).lanes;
+        let groups_per_warp = 32 / Lanes::of(spec).group;
         let tile_chunks = (16 / chunk).max(1).next_multiple_of(groups_per_warp);
         let head_bytes = tile_chunks * chunk * spec.attention.head_dim * 2;
         let kv_heads = spec.attention.kv_heads;
         let tile_heads = (1..=kv_heads)
             .rev()
-            .find(|heads| kv_heads % heads == 0 && heads * head_bytes <= 32 * 1024)
+            .find(|heads| kv_heads.is_multiple_of(*heads) && heads * head_bytes <= 32 * 1024)
             .unwrap_or(1);
         // Every lane of a warp must have an item: as many groups as divide the items, four warps at least if possible.
         let items = tile_chunks * tile_heads;
         let warps = (1..=8)
             .rev()
-            .find(|warps| items % (warps * groups_per_warp) == 0)
+            .find(|warps| items.is_multiple_of(warps * groups_per_warp))
             .unwrap_or(1);
         ChunkLandmarksTile {
             tile_chunks,
@@ -56,7 +56,7 @@ struct Lanes {
     /// Neighbouring pairs a lane owns: two where their elements are whole words.
     run: u32,
     /// Lanes of a group, a power of two.
-    lanes: u32,
+    group: u32,
     /// Runs a lane owns one after the other.
     steps: u32,
 }
@@ -71,19 +71,27 @@ impl Lanes {
         let lanes = runs.next_power_of_two().min(32);
         Lanes {
             run,
-            lanes,
+            group: lanes,
             steps: runs.div_ceil(lanes),
         }
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one list of constants, arguments and texts"
+)]
 pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
     let chunk = spec.shadowkv.chunk_size;
     let head_dim = spec.attention.head_dim;
     let width = spec.attention.key_width();
     let kv_heads = spec.attention.kv_heads;
-    let Lanes { run, lanes, steps } = Lanes::of(spec);
+    let Lanes {
+        run,
+        group: lanes,
+        steps,
+    } = Lanes::of(spec);
     let groups_per_warp = 32 / lanes;
     let ChunkLandmarksTile {
         tile_chunks,

@@ -26,7 +26,7 @@ impl LandmarkScoreTile {
     }
 }
 
-pub(super) fn plan(spec: &Spec, tile: &LandmarkScoreTile) -> Result<KernelPlan, PlanError> {
+pub(super) fn plan(spec: &Spec, tile: LandmarkScoreTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
     let head_dim = spec.attention.head_dim;
     let kv_heads = spec.attention.kv_heads;

@@ -45,7 +45,7 @@ pub const KERNELS: &[KernelDefinition] = &[
     },
     KernelDefinition {
         name: landmark_score::NAME,
-        plan: |spec, tiles| landmark_score::plan(spec, &tiles.landmark_score),
+        plan: |spec, tiles| landmark_score::plan(spec, tiles.landmark_score),
     },
     KernelDefinition {
         name: select_chunks::NAME,

@@ -36,7 +36,7 @@ impl ReconstructKeysTile {
             .rev()
             .map(|steps| steps * 16)
             .find(|panel| {
-                rank % panel == 0
+                rank.is_multiple_of(*panel)
                     && shared_bytes(spec, warps, *panel) <= limits.shared_bytes_per_block
             })
             .unwrap_or(16);
@@ -90,7 +90,7 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
         "from 1 to 16".into()
     })?;
     require(
-        panel > 0 && panel % 16 == 0 && rank % panel == 0,
+        panel > 0 && panel % 16 == 0 && rank.is_multiple_of(panel),
         NAME,
         "panel",
         panel,
