@@ -18,10 +18,11 @@ pub const KEY_WIDTH_MAX: u32 = 16_384;
 pub const RANK_STEP: u32 = 16;
 /// The chunk sizes there are, tokens.
 pub const CHUNK_SIZES: [u32; 4] = [4, 8, 16, 32];
-/// Most chunks selected per step and KV head.
-pub const SELECTED_CHUNKS_MAX: u32 = 8192;
-/// Most chunk slots per KV head.
-pub const RESIDENT_CHUNKS_MAX: u32 = 16_384;
+/// Most chunks selected per step and KV head: with the slots' ages, their lists fit the shared memory of one block on every
+/// architecture.
+pub const SELECTED_CHUNKS_MAX: u32 = 4096;
+/// Most chunk slots per KV head, for the same reason.
+pub const RESIDENT_CHUNKS_MAX: u32 = 8192;
 /// Most outlier chunks and most local chunks per KV head.
 pub const EXACT_CHUNKS_MAX: u32 = 16_384;
 /// Longest generated part of the exact window, tokens.
