@@ -1,0 +1,1 @@
+//! Valid specs at random.
