@@ -81,8 +81,8 @@ unsafe impl<T> Sync for MappedHostPointer<T> {}
 ///
 /// # Safety
 ///
-/// The type must have the size and layout of the struct that the kernel called [`KernelArguments::KERNEL`] declares, and
-/// contain no padding that a launch could read uninitialised, and no references.
+/// The type must have the size and layout of the struct that the kernel called [`KernelArguments::KERNEL`] declares,
+/// without padding, so that it may be read as bytes, and without references.
 pub unsafe trait KernelArguments: Copy {
     /// Short name of the kernel in the manifest.
     const KERNEL: &'static str;

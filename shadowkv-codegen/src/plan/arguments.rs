@@ -145,7 +145,7 @@ impl Builder {
     pub(super) fn score_stride(self) -> Argument {
         self.scalar(
             "score_stride",
-            Dtype::I32,
+            Dtype::I64,
             "chunks between the scores of two heads; a multiple of 64",
         )
     }

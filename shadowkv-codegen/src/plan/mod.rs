@@ -79,7 +79,8 @@ pub struct KernelPlan {
 }
 
 impl KernelPlan {
-    /// Size in bytes of the C argument struct: members at their natural alignment, in order.
+    /// Size in bytes of the C argument struct: members at their natural alignment, in order. Scalars are 8 bytes like
+    /// pointers, so that there is no padding.
     pub fn argument_bytes(&self) -> u64 {
         let mut offset = 0_u64;
         let mut largest = 1;
@@ -248,7 +249,8 @@ fn spec_constants(spec: &Spec) -> Vec<Constant> {
     ]
 }
 
-/// What distinguishes the kernels of this spec from those of another: the end of every entry point's name.
+/// The shapes a kernel was specialised for: the end of its entry point's name. Packages that agree in these have the
+/// same names, each in modules of its own.
 pub(crate) fn entry_suffix(spec: &Spec) -> String {
     let layout = match spec.rope.layout {
         RopeLayout::HalfSplit => "half",

@@ -9,7 +9,7 @@ pub const HEAD_DIM_MAX: u32 = 256;
 /// `head_dim` is a multiple of this: 16 bytes of bf16.
 pub const HEAD_DIM_STEP: u32 = 8;
 /// Most KV heads.
-pub const KV_HEADS_MAX: u32 = 1024;
+pub const KV_HEADS_MAX: u32 = 512;
 /// Most query heads per KV head.
 pub const GQA_RATIO_MAX: u32 = 16;
 /// Widest key of one token over all KV heads, `D = kv_heads * head_dim` elements.

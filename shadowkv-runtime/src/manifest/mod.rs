@@ -152,7 +152,7 @@ pub struct Geometry {
     pub grid: [Expr; 3],
     /// Threads of a block (x; y and z are 1).
     pub threads: u32,
-    /// Dynamic shared memory, bytes.
+    /// Dynamic shared memory, bytes. More than 48 KiB must be asked for first (`cuFuncSetAttribute`).
     pub shared_bytes: u32,
 }
 

@@ -99,11 +99,15 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
         warps,
     } = *tile;
     require(
-        tile_chunks > 0 && tile_chunks % groups_per_warp == 0,
+        (1..=1024).contains(&tile_chunks) && tile_chunks % groups_per_warp == 0,
         NAME,
         "tile_chunks",
         tile_chunks,
-        || format!("a multiple of {groups_per_warp}, the lane groups of a warp at this head_dim"),
+        || {
+            format!(
+                "a multiple of {groups_per_warp}, the lane groups of a warp at this head_dim, up to 1024"
+            )
+        },
     )?;
     require(
         tile_heads > 0 && tile_heads <= kv_heads,
@@ -114,13 +118,13 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
     )?;
     let items = tile_chunks * tile_heads;
     require(
-        warps > 0 && items % (warps * groups_per_warp) == 0,
+        (1..=32).contains(&warps) && items % (warps * groups_per_warp) == 0,
         NAME,
         "warps",
         warps,
         || {
             format!(
-                "tile_chunks * tile_heads = {items} must be a multiple of {groups_per_warp} per warp"
+                "from 1 to 32, and tile_chunks * tile_heads = {items} a multiple of {groups_per_warp} per warp"
             )
         },
     )?;

@@ -36,6 +36,9 @@ impl GatherValuesTile {
 
 pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
+    let row_bytes =
+        spec.shadowkv.chunk_size * spec.attention.head_dim * spec.shadowkv.storage.values.bytes();
+    let selected = spec.shadowkv.selected_chunks();
     let GatherValuesTile {
         blocks,
         warps,
@@ -51,12 +54,16 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
         warps,
         || "a power of two up to 32".into(),
     )?;
+    // All lists of a group may be missing everything: their units are counted in 32 bits.
+    let row_units = row_bytes / UNIT_BYTES;
+    let most_units = u64::from(warps) * 32 * u64::from(selected) * u64::from(row_units);
+    require(most_units < 1 << 31, NAME, "warps", warps, || {
+        format!("32 lists per warp of {selected} chunks of {row_units} units must stay below 2^31")
+    })?;
     require((1..=16).contains(&loads), NAME, "loads", loads, || {
         "from 1 to 16".into()
     })?;
 
-    let row_bytes =
-        spec.shadowkv.chunk_size * spec.attention.head_dim * spec.shadowkv.storage.values.bytes();
     let mut arguments = vec![build.host_values(spec)?];
     arguments.extend(build.store()?);
     arguments.extend(build.missing(spec, Access::Read)?);
@@ -66,7 +73,7 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
         Access::Write,
         "values of the chunks in the slots",
     )?);
-    arguments.push(build.scalar("batch", Dtype::I32, "sequences of the launch"));
+    arguments.push(build.scalar("batch", Dtype::I64, "sequences of the launch"));
     Ok(KernelPlan {
         name: NAME,
         entry: format!("{NAME}_{}", entry_suffix(spec)),
@@ -83,7 +90,7 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
             constant("THREADS", warps * 32, "threads of a block"),
             constant("LOADS", loads, "16-byte loads a thread has in flight"),
             constant("TILE_UNITS", warps * 32 * loads, "16-byte units a block moves at a time"),
-            constant("ROW_UNITS", row_bytes / UNIT_BYTES, "16-byte units of one chunk's values of one KV head"),
+            constant("ROW_UNITS", row_units, "16-byte units of one chunk's values of one KV head"),
         ],
         arguments,
         geometry: build.geometry([&blocks.to_string(), "1", "1"], warps * 32, 0)?,

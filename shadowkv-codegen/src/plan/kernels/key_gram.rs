@@ -88,14 +88,14 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
         || "a multiple of 32 from 32 to 256".into(),
     )?;
     require(
-        warps_rows > 0 && side % (warps_rows * 16) == 0,
+        (1..=16).contains(&warps_rows) && side % (warps_rows * 16) == 0,
         NAME,
         "warps_rows",
         warps_rows,
         || format!("rows of a warp, {side} / warps_rows, must be a multiple of 16"),
     )?;
     require(
-        warps_columns > 0 && side % (warps_columns * 16) == 0,
+        (1..=16).contains(&warps_columns) && side % (warps_columns * 16) == 0,
         NAME,
         "warps_columns",
         warps_columns,
@@ -112,18 +112,18 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
         "from 2 to 8".into()
     })?;
     require(
-        blocks_per_sm > 0,
+        (1..=32).contains(&blocks_per_sm),
         NAME,
         "blocks_per_sm",
         blocks_per_sm,
-        || "at least 1".into(),
+        || "from 1 to 32".into(),
     )?;
     require(
-        split_tokens >= step,
+        (step..=1 << 21).contains(&split_tokens),
         NAME,
         "split_tokens",
         split_tokens,
-        || "at least one step".into(),
+        || "from one step to 2097152 tokens".into(),
     )?;
 
     let threads = warps_rows * warps_columns * 32;
@@ -145,12 +145,14 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
     let triangle = tiles * (tiles + 1) / 2;
     let stage_units = 2 * step * side / UNIT_ELEMENTS;
     let shared = (stages * stage_units * 16).max(side * side * 4);
-    // At least four shares of the tokens, and as many as make the last wave of blocks a full one. More would only cost
-    // workspace. ceil_div(a + 1, b) - 1 is the floor of a / b.
-    let tiles_of_batch = format!("batch * {triangle}");
+    // As many shares of the tokens as make the last wave of blocks a full one: about four, so that the waves come out
+    // nearly even, but one where the tiles alone are many waves; shares cost workspace. ceil_div(a + 1, b) - 1 is the
+    // floor of a / b.
+    let tiles_of_batch = format!("max(batch, 1) * {triangle}");
     let wave = format!("sm_count * {blocks_per_sm}");
+    let shares = format!("min(4, ceil_div({wave} * 8, {tiles_of_batch}))");
     let splits = format!(
-        "min(max(ceil_div(max_tokens, {split_tokens}), 1), ceil_div({wave} * ceil_div({tiles_of_batch} * 4, {wave}) + 1, {tiles_of_batch}) - 1)"
+        "min(max(ceil_div(max_tokens, {split_tokens}), 1), ceil_div({wave} * ceil_div({tiles_of_batch} * {shares}, {wave}) + 1, {tiles_of_batch}) - 1)"
     );
     Ok(KernelPlan {
         name: NAME,
@@ -164,7 +166,7 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
             format!("A block owns one {side} x {side} tile of the upper triangle and one share of the tokens; blocks of one share run"),
             "side by side, so that the columns they have in common come from L2. Shares are added in a fixed order by".into(),
             "the last block to arrive: no float atomics, the same bits every time.".into(),
-            format!("Each token's keys are requested {} times by {triangle} tiles, and read from memory once.", reuse(tiles)),
+            format!("Each token's keys are requested {tiles} times by {triangle} tiles; those that run at the same time share one read."),
         ],
         header: "spec.cuh",
         constants: vec![
@@ -213,9 +215,4 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
             &format!("total_tokens * {}", u64::from(width) * u64::from(width + 1)),
         )?,
     })
-}
-
-/// How often a token's keys are requested, on average over the columns: once per tile row and column they belong to.
-fn reuse(tiles: u32) -> u32 {
-    tiles
 }

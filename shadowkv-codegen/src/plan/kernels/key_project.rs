@@ -66,11 +66,17 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
         stages,
     } = *tile;
     require(
-        warps_tokens > 0 && tile_tokens > 0 && tile_tokens % (warps_tokens * 16) == 0,
+        (1..=16).contains(&warps_tokens)
+            && (16..=1024).contains(&tile_tokens)
+            && tile_tokens % (warps_tokens * 16) == 0,
         NAME,
         "tile_tokens",
         tile_tokens,
-        || format!("a multiple of 16 for each of {warps_tokens} warps"),
+        || {
+            format!(
+                "16 tokens or a multiple for each of {warps_tokens} warps (1 to 16), 1024 at most"
+            )
+        },
     )?;
     require(
         tile_rank > 0 && tile_rank % 16 == 0 && tile_rank <= MAX_TILE_RANK,
@@ -80,15 +86,19 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
         || format!("a multiple of 16 up to {MAX_TILE_RANK}"),
     )?;
     require(
-        warps_rank > 0 && tile_rank % (warps_rank * 8) == 0,
+        (1..=16).contains(&warps_rank) && tile_rank % (warps_rank * 8) == 0,
         NAME,
         "warps_rank",
         warps_rank,
         || format!("ranks of a warp, {tile_rank} / warps_rank, must be a multiple of 8"),
     )?;
-    require(step > 0 && step % 16 == 0, NAME, "step", step, || {
-        "a multiple of 16".into()
-    })?;
+    require(
+        (16..=512).contains(&step) && step % 16 == 0,
+        NAME,
+        "step",
+        step,
+        || "a multiple of 16 up to 512".into(),
+    )?;
     require((2..=8).contains(&stages), NAME, "stages", stages, || {
         "from 2 to 8".into()
     })?;
@@ -115,8 +125,8 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
             String::new(),
             "k_pre [tokens, kv_heads * head_dim] bf16, key_basis [batch, kv_heads * head_dim, rank] bf16".into(),
             "-> factors [tokens, rank] bf16, f32 accumulation.".into(),
-            format!("A block owns {tile_tokens} tokens and {tile_rank} of {rank} ranks: the keys are requested {rank_tiles} time(s), and the basis, which"),
-            "stays in L2, once per block.".into(),
+            format!("A block owns {tile_tokens} tokens and {tile_rank} of {rank} ranks: the keys are requested {rank_tiles} time(s), and the basis"),
+            "once per block, from L2 where it fits.".into(),
         ],
         header: "spec.cuh",
         constants: vec![

@@ -20,7 +20,7 @@ const WARP_TOKENS: u32 = 16;
 pub struct ReconstructKeysTile {
     /// Warps of a block, 16 tokens each.
     pub warps: u32,
-    /// Ranks of the basis kept in shared memory at a time; a divisor of the rank.
+    /// Ranks of the basis kept in shared memory at a time.
     pub panel: u32,
     /// Blocks per multiprocessor that the split of the missing chunks aims at.
     pub blocks_per_sm: u32,
@@ -28,18 +28,16 @@ pub struct ReconstructKeysTile {
 
 impl ReconstructKeysTile {
     /// Four warps, and the whole rank as one panel if it fits: then the basis is read once per block, and the warps never
-    /// wait for each other. Else the largest divisor of the rank that does.
+    /// wait for each other. Else the fewest panels of one size that do.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> ReconstructKeysTile {
         let rank = spec.shadowkv.rank;
         let warps = 4;
-        let panel = (1..=rank / 16)
+        let most = (1..=rank / 16)
             .rev()
             .map(|steps| steps * 16)
-            .find(|panel| {
-                rank.is_multiple_of(*panel)
-                    && shared_bytes(spec, warps, *panel) <= limits.shared_bytes_per_block
-            })
+            .find(|panel| shared_bytes(spec, warps, *panel) <= limits.shared_bytes_per_block)
             .unwrap_or(16);
+        let panel = rank.div_ceil(rank.div_ceil(most)).next_multiple_of(16);
         ReconstructKeysTile {
             warps,
             panel,
@@ -90,18 +88,18 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
         "from 1 to 16".into()
     })?;
     require(
-        panel > 0 && panel % 16 == 0 && rank.is_multiple_of(panel),
+        panel > 0 && panel % 16 == 0 && panel <= rank,
         NAME,
         "panel",
         panel,
-        || format!("a multiple of 16 that divides the rank, {rank}"),
+        || format!("a multiple of 16 up to the rank, {rank}"),
     )?;
     require(
-        blocks_per_sm > 0,
+        (1..=32).contains(&blocks_per_sm),
         NAME,
         "blocks_per_sm",
         blocks_per_sm,
-        || "at least 1".into(),
+        || "from 1 to 32".into(),
     )?;
 
     let shared = shared_bytes(spec, warps, panel);
@@ -118,7 +116,7 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
         "rotated keys of the chunks in the slots",
     )?);
     let grid_x = format!(
-        "min({most_tiles}, max(ceil_div(sm_count * {blocks_per_sm}, batch * {kv_heads}), 1))"
+        "min({most_tiles}, max(ceil_div(sm_count * {blocks_per_sm}, max(batch, 1) * {kv_heads}), 1))"
     );
     Ok(KernelPlan {
         name: NAME,
@@ -139,7 +137,7 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
             constant("THREADS", warps * 32, "threads of a block"),
             constant("TILE_TOKENS", tile_tokens, "tokens a block multiplies at a time, 16 per warp"),
             constant("PANEL", panel, "ranks of the basis in shared memory at a time"),
-            constant("PANELS", rank / panel, "panels over the rank"),
+            constant("PANELS", rank.div_ceil(panel), "panels over the rank"),
             constant("PANEL_UNITS", panel / UNIT_ELEMENTS, "16-byte units of a panel's row"),
             constant("COLUMN_TILES", head_dim / 8, "mma tiles of 8 columns over a head"),
             constant("RUN", run(spec), "neighbouring pairs a lane stores together"),

@@ -27,7 +27,8 @@ pub struct SelectChunksTile {
 }
 
 impl SelectChunksTile {
-    /// Lists are shared by several blocks where that fills an otherwise idle GPU, 2048 chunks each at least, and where they
+    /// Lists are shared by several blocks where that fills an otherwise idle GPU, 2048 chunks each and four times what
+    /// is selected at least, and where they
     /// exceed the keys in shared memory: 16384 (131072 tokens at 8 a chunk), fewer where the slots' lists leave less room.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> SelectChunksTile {
         let warps = 16;
@@ -39,7 +40,7 @@ impl SelectChunksTile {
         let keys_shared = 16384.min(room).max(needed);
         SelectChunksTile {
             warps,
-            split_chunks: 2048,
+            split_chunks: (4 * spec.shadowkv.selected_chunks()).max(2048),
             keys_shared,
         }
     }
@@ -73,7 +74,7 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
         || "1, 2, 4, 8 or 16".into(),
     )?;
     require(
-        keys_shared % 4 == 0 && keys_shared >= resident + selected,
+        keys_shared % 4 == 0 && (resident + selected..=1 << 20).contains(&keys_shared),
         NAME,
         "keys_shared",
         keys_shared,
@@ -84,16 +85,20 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             )
         },
     )?;
-    require(split_chunks > 0, NAME, "split_chunks", split_chunks, || {
-        "at least 1".into()
-    })?;
+    require(
+        (1..=1 << 20).contains(&split_chunks),
+        NAME,
+        "split_chunks",
+        split_chunks,
+        || "from 1 to 1048576".into(),
+    )?;
 
     let threads = warps * 32;
     let bins = 1 << RADIX_BITS;
     let shared = (keys_shared + bins + 2 * selected + scalars(warps)) * 4;
     // Enough parts for shared memory, and as many more as fill the GPU once: ceil_div(a + 1, b) - 1 is the floor of a / b.
     let splits = format!(
-        "max(max(ceil_div(max_chunks, {keys_shared}), 1), min(ceil_div(max_chunks, {split_chunks}), ceil_div(sm_count + 1, batch * {kv_heads}) - 1))"
+        "max(max(ceil_div(max_chunks, {keys_shared}), 1), min(ceil_div(max_chunks, {split_chunks}), ceil_div(sm_count + 1, max(batch, 1) * {kv_heads}) - 1))"
     );
     let per_list = shape!["batch", kv_heads, selected];
     let per_slot = shape!["batch", kv_heads, resident];
@@ -121,7 +126,7 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             Dtype::U32,
             Access::ReadWrite,
             per_head,
-            "epoch in which the slots were last filled",
+            "epoch in which the slots were last filled; before the first launch any value but `sequence_epoch`",
         )?,
         build.pointer(
             "slot_chunk",
