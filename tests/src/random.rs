@@ -50,7 +50,8 @@ pub fn fixed(count: usize) -> Vec<RandomSpec> {
 
 /// Any valid spec: every head geometry, rank, chunk size and `RoPE`, and as many selected chunks as given.
 pub fn spec(selected: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = RandomSpec> {
-    let attention = (4u32..=32, 1u32..=32, 1u32..=16).prop_map(|(eighths, kv_heads, gqa_ratio)| (eighths * 8, kv_heads, gqa_ratio));
+    let attention = (4u32..=32, 1u32..=32, 1u32..=16)
+        .prop_map(|(eighths, kv_heads, gqa_ratio)| (eighths * 8, kv_heads, gqa_ratio));
     let method = (
         proptest::sample::select(vec![4u32, 8, 16, 32]),
         selected,
