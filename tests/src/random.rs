@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRng, TestRunner};
+use shadowkv_codegen::spec::limits::RESIDENT_CHUNKS_MAX;
 use shadowkv_codegen::spec::{RopeLayout, Spec};
 
 /// Seed of every random test: the same specs everywhere, every time.
@@ -76,7 +77,7 @@ pub fn spec(selected: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Ra
             );
             if let Some(percent) = more {
                 // Writing to a string does not fail.
-                let _ = writeln!(yaml, "  resident_chunks: {}", (selected + selected * percent / 100).min(16_384));
+                let _ = writeln!(yaml, "  resident_chunks: {}", (selected + selected * percent / 100).min(RESIDENT_CHUNKS_MAX));
             }
             let spec = Spec::parse("random.yaml", &yaml, &[]).unwrap_or_else(|error| panic!("{yaml}\n{}", error.render(false)));
             RandomSpec { yaml, spec }

@@ -3,38 +3,65 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use shadowkv_codegen::plan::{KernelPlan, Limits, Plan, PlanError};
+use shadowkv_codegen::plan::{KernelPlan, Limits, Plan, PlanError, Tiles};
 use shadowkv_codegen::spec::Spec;
+use shadowkv_codegen::spec::limits::SELECTED_CHUNKS_MAX;
 use shadowkv_runtime::manifest::{Access, Expr};
-use shadowkv_tests::{random, specs};
+use shadowkv_tests::{odd, random, specs};
 
 proptest! {
     #![proptest_config(random::config(256))]
 
+    /// What the spec allows fits every architecture.
     #[test]
-    fn are_consistent(random in random::spec(1..=512)) {
+    fn of_every_valid_spec_are_consistent(random in random::spec(1..=SELECTED_CHUNKS_MAX)) {
         consistent(&Plan::heuristic(&random.spec).unwrap());
     }
 
     #[test]
-    fn fail_for_shared_memory_alone(random in random::spec(1..=8192)) {
-        let least = least_shared_bytes(&random.spec);
-        let available = Limits::portable().shared_bytes_per_block;
-        match Plan::heuristic(&random.spec) {
-            Ok(plan) => {
-                prop_assert!(least <= available, "planned, though the lists alone take {least} bytes");
-                consistent(&plan);
-            }
-            Err(error @ PlanError::SharedMemory { .. }) => {
-                prop_assert_eq!(error.to_string(), format!(
-                    "`select_chunks` needs {least} bytes of shared memory per block, and {available} are available; \
-                     lower shadowkv.sparse_budget or shadowkv.resident_chunks"
-                ));
-                prop_assert!(least > available, "{least} bytes would fit");
+    fn fail_for_shared_memory_alone(
+        random in random::spec(1..=SELECTED_CHUNKS_MAX),
+        shared_bytes_per_block in 0..Limits::portable().shared_bytes_per_block,
+    ) {
+        let limits = Limits { shared_bytes_per_block, ..Limits::portable() };
+        match Plan::new(&random.spec, &Tiles::heuristic(&random.spec, &limits), &limits) {
+            Ok(plan) => consistent(&plan),
+            Err(PlanError::SharedMemory { kernel, needed, available, remedy }) => {
+                prop_assert_eq!(available, shared_bytes_per_block);
+                prop_assert!(needed > available, "{kernel}: {needed} bytes would fit into {available}");
+                if kernel == "select_chunks" {
+                    prop_assert_eq!(needed, least_shared_bytes(&random.spec), "its tile could be smaller");
+                    prop_assert_eq!(remedy, "shadowkv.sparse_budget or shadowkv.resident_chunks");
+                } else {
+                    prop_assert_eq!(remedy, "the kernel's tile sizes", "{}", kernel);
+                }
             }
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
+}
+
+#[test]
+fn too_many_chunks_for_a_block_name_the_fields() {
+    let case = odd().iter().find(|case| case.name() == "d128-most-chunks");
+    let spec = &case.expect("tests/specs/d128-most-chunks.yaml").spec;
+    // Tiles for any GPU, on one with less: the first kernel that does not fit is named.
+    let limits = Limits {
+        shared_bytes_per_block: 48 * 1024,
+        ..Limits::portable()
+    };
+    let mut tiles = Tiles::heuristic(spec, &limits);
+    tiles.key_gram.stages = 2;
+    tiles.key_gram.tile = 64;
+    tiles.key_gram.warps_columns = 2;
+    tiles.key_project.tile_tokens = 64;
+    tiles.key_project.step = 32;
+    let error = Plan::new(spec, &tiles, &limits).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`select_chunks` needs 90320 bytes of shared memory per block, and 49152 are available; \
+         lower shadowkv.sparse_budget or shadowkv.resident_chunks"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use shadowkv_codegen::plan::{Limits, Plan, PlanError, Tiles};
 use shadowkv_codegen::spec::Spec;
+use shadowkv_codegen::spec::limits::SELECTED_CHUNKS_MAX;
 use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
@@ -193,7 +194,7 @@ proptest! {
     /// Whatever a file of tiles says, it is honoured or refused.
     #[test]
     fn no_value_panics(
-        random in random::spec(1..=8192),
+        random in random::spec(1..=SELECTED_CHUNKS_MAX),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), value()), 1..4),
     ) {
         let mut tiles = heuristic(&random.spec);
