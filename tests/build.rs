@@ -23,23 +23,30 @@ fn main() {
     for name in &names {
         let module = module_name(name);
         // Writing to a string does not fail.
-        let _ = write!(
+        let _ = writeln!(
             source,
-            "mod {module} {{ include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../kernels-generated/{name}/launchers.rs\")); }}\n"
+            "mod {module} {{ include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../kernels-generated/{name}/launchers.rs\")); }}"
         );
         let _ = write!(list, "({module}, {name:?}) ");
     }
-    let _ = write!(
+    let _ = writeln!(
         source,
         "/// Calls a macro with the module and the name of every package.\n\
-         macro_rules! for_each_package {{ ($macro:ident) => {{ $macro! {{ {list} }} }} }}\n"
+         macro_rules! for_each_package {{ ($macro:ident) => {{ $macro! {{ {list} }} }} }}"
     );
     let folder = env::var_os("OUT_DIR").expect("cargo names the folder");
-    fs::write(Path::new(&folder).join("launchers.rs"), source).expect("the folder can be written to");
+    fs::write(Path::new(&folder).join("launchers.rs"), source)
+        .expect("the folder can be written to");
 }
 
 /// A name of a package as one of a module.
 fn module_name(package: &str) -> String {
-    let word = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
+    let word = |character: char| {
+        if character.is_ascii_alphanumeric() {
+            character
+        } else {
+            '_'
+        }
+    };
     format!("package_{}", package.chars().map(word).collect::<String>())
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRng, TestRunner};
+use shadowkv_codegen::spec::limits::RESIDENT_CHUNKS_MAX;
 use shadowkv_codegen::spec::{RopeLayout, Spec};
 
 /// Seed of every random test: the same specs everywhere, every time.
@@ -50,7 +51,8 @@ pub fn fixed(count: usize) -> Vec<RandomSpec> {
 
 /// Any valid spec: every head geometry, rank, chunk size and `RoPE`, and as many selected chunks as given.
 pub fn spec(selected: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = RandomSpec> {
-    let attention = (4u32..=32, 1u32..=32, 1u32..=16).prop_map(|(eighths, kv_heads, gqa_ratio)| (eighths * 8, kv_heads, gqa_ratio));
+    let attention = (4u32..=32, 1u32..=32, 1u32..=16)
+        .prop_map(|(eighths, kv_heads, gqa_ratio)| (eighths * 8, kv_heads, gqa_ratio));
     let method = (
         proptest::sample::select(vec![4u32, 8, 16, 32]),
         selected,
@@ -75,7 +77,7 @@ pub fn spec(selected: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Ra
             );
             if let Some(percent) = more {
                 // Writing to a string does not fail.
-                let _ = writeln!(yaml, "  resident_chunks: {}", (selected + selected * percent / 100).min(16_384));
+                let _ = writeln!(yaml, "  resident_chunks: {}", (selected + selected * percent / 100).min(RESIDENT_CHUNKS_MAX));
             }
             let spec = Spec::parse("random.yaml", &yaml, &[]).unwrap_or_else(|error| panic!("{yaml}\n{}", error.render(false)));
             RandomSpec { yaml, spec }

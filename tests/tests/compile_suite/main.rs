@@ -8,4 +8,6 @@
     reason = "a test that cannot go on has failed, and the figures are for whoever looks"
 )]
 
+mod random;
 mod resources;
+mod spec_values;

@@ -91,7 +91,7 @@ fn look(cases: &[Case], archs: &[Arch], tally: &mut Tally) {
 }
 
 /// What is wrong with one compiled kernel.
-fn offences(kernel: &KernelPlan, compiled: &CompiledKernel) -> Vec<String> {
+pub(crate) fn offences(kernel: &KernelPlan, compiled: &CompiledKernel) -> Vec<String> {
     let CompiledKernel {
         arch,
         resources,

@@ -12,10 +12,17 @@ fn every_shipped_package_is_checked_in_and_current() {
     let mut stale = Vec::new();
     for case in shipped() {
         let package = case.package();
-        let files = source_files(&package, &[FileKind::Cu, FileKind::Rust, FileKind::Manifest]);
+        let files = source_files(
+            &package,
+            &[FileKind::Cu, FileKind::Rust, FileKind::Manifest],
+        );
         let folder = root().join(FOLDER).join(&package.name);
         let differences = check_files(&folder, &files, &Extent::of(&package)).unwrap();
-        stale.extend(differences.iter().map(|difference| tell(&package.name, difference)));
+        stale.extend(
+            differences
+                .iter()
+                .map(|difference| tell(&package.name, difference)),
+        );
     }
     assert!(
         stale.is_empty(),
@@ -26,9 +33,14 @@ fn every_shipped_package_is_checked_in_and_current() {
 
 #[test]
 fn no_package_is_checked_in_without_its_spec() {
-    let shipped: BTreeSet<_> = shipped().iter().map(|case| case.name().to_owned()).collect();
+    let shipped: BTreeSet<_> = shipped()
+        .iter()
+        .map(|case| case.name().to_owned())
+        .collect();
     let entries = std::fs::read_dir(root().join(FOLDER)).unwrap();
-    let names: BTreeSet<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let names: BTreeSet<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert_eq!(names, shipped, "{FOLDER} beside model-specs");
 }
 

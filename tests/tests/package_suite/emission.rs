@@ -29,8 +29,17 @@ fn of_every_spec() {
     let mut wrong = Vec::new();
     for case in specs() {
         let package = case.package();
-        assert_eq!(package, case.package(), "{}: the same plan gives other bytes", case.file);
-        wrong.extend(offences(&case.plan(), &package).into_iter().map(|offence| format!("{}/{offence}", case.name())));
+        assert_eq!(
+            package,
+            case.package(),
+            "{}: the same plan gives other bytes",
+            case.file
+        );
+        wrong.extend(
+            offences(&case.plan(), &package)
+                .into_iter()
+                .map(|offence| format!("{}/{offence}", case.name())),
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -47,21 +56,38 @@ fn offences(plan: &Plan, package: &Package) -> Vec<String> {
     }
     for (kernel, planned) in manifest.kernels.iter().zip(&plan.kernels) {
         let name = &kernel.name;
-        if (name.as_str(), &kernel.entry, &kernel.arguments) != (planned.name, &planned.entry, &planned.arguments) {
-            offences.push(format!("{name}: the manifest says something else than the plan"));
+        if (name.as_str(), &kernel.entry, &kernel.arguments)
+            != (planned.name, &planned.entry, &planned.arguments)
+        {
+            offences.push(format!(
+                "{name}: the manifest says something else than the plan"
+            ));
         }
         let (_, bytes) = layout(&kernel.arguments);
         if planned.argument_bytes() != bytes as u64 {
-            offences.push(format!("{name}: {} bytes of arguments, going by the manifest {bytes}", planned.argument_bytes()));
+            offences.push(format!(
+                "{name}: {} bytes of arguments, going by the manifest {bytes}",
+                planned.argument_bytes()
+            ));
         }
-        let Some(source) = package.kernels.iter().find(|source| source.name == kernel.source) else {
+        let Some(source) = package
+            .kernels
+            .iter()
+            .find(|source| source.name == kernel.source)
+        else {
             offences.push(format!("{name}: no source `{}`", kernel.source));
             continue;
         };
-        for (text, times) in [(format!("sizeof(Arguments) == {bytes},"), 1), (format!("{}(", kernel.entry), 1)] {
+        for (text, times) in [
+            (format!("sizeof(Arguments) == {bytes},"), 1),
+            (format!("{}(", kernel.entry), 1),
+        ] {
             let found = source.text.matches(&text).count();
             if found != times {
-                offences.push(format!("{}: `{text}` stands there {found} times", source.name));
+                offences.push(format!(
+                    "{}: `{text}` stands there {found} times",
+                    source.name
+                ));
             }
         }
         if source.sha256() != kernel.source_sha256 {
@@ -69,7 +95,11 @@ fn offences(plan: &Plan, package: &Package) -> Vec<String> {
         }
     }
     if manifest.kernels.len() != plan.kernels.len() || package.kernels.len() != plan.kernels.len() {
-        offences.push(format!("{} kernels planned, {} in the manifest", plan.kernels.len(), manifest.kernels.len()));
+        offences.push(format!(
+            "{} kernels planned, {} in the manifest",
+            plan.kernels.len(),
+            manifest.kernels.len()
+        ));
     }
     offences
 }
@@ -93,17 +123,32 @@ fn ill_formed(file: &SourceFile) -> Vec<String> {
         };
         note(line.trim_end() != line, "blanks at the end");
         note(line.contains(['\t', '\r']), "a tab or carriage return");
-        note(line.contains(&*root().to_string_lossy()) || names_a_path(line), "an absolute path");
+        note(
+            line.contains(&*root().to_string_lossy()) || names_a_path(line),
+            "an absolute path",
+        );
         // JSON has its sentences in one piece.
-        note(name != MANIFEST_FILE && line.chars().count() > LONGEST, "longer than a screen");
-        note(line.contains("<%") || line.contains("<$") || line.contains("<#"), "what a template left");
-        note(name != LAUNCHERS_FILE && line.contains("NaN"), "not a number");
+        note(
+            name != MANIFEST_FILE && line.chars().count() > LONGEST,
+            "longer than a screen",
+        );
+        note(
+            line.contains("<%") || line.contains("<$") || line.contains("<#"),
+            "what a template left",
+        );
+        note(
+            name != LAUNCHERS_FILE && line.contains("NaN"),
+            "not a number",
+        );
     }
     offences
 }
 
 /// Whether a word of the line is a path from the root of a file system.
 fn names_a_path(line: &str) -> bool {
-    let absolute = |word: &str| word.strip_prefix('/').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphabetic()));
+    let absolute = |word: &str| {
+        word.strip_prefix('/')
+            .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphabetic()))
+    };
     line.split([' ', '"', '\'', '`', '(', '=']).any(absolute)
 }

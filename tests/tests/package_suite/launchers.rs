@@ -4,13 +4,19 @@ use std::collections::BTreeSet;
 
 use shadowkv_codegen::plan::KERNELS;
 use shadowkv_runtime::launch::Launch as _;
-use shadowkv_runtime::manifest::{EvalError, GeometryError, Manifest, Sizes};
+use shadowkv_runtime::manifest::{EvalError, Expr, GeometryError, Kernel, Manifest, Sizes};
 use shadowkv_tests::{root, shipped};
 
 use crate::mock::{Marked, Mock, MockError, mark};
 
 /// The generated modules, and the macro that lists them.
-#[allow(dead_code, reason = "the constants are for users")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::doc_markdown,
+    clippy::unused_self,
+    reason = "written for a module that others use, and for its constants to be used"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/launchers.rs"));
 
@@ -104,7 +110,14 @@ mod generated {
     /// Arguments of one kernel of one package.
     pub(super) fn key_project_of_glm4() -> package_glm4::KeyProjectArguments {
         marked!(package_glm4::KeyProjectArguments {
-            k_pre, token_begin, token_count, first_chunk, key_basis, store_begin, store_capacity, factors
+            k_pre,
+            token_begin,
+            token_count,
+            first_chunk,
+            key_basis,
+            store_begin,
+            store_capacity,
+            factors
         })
     }
 
@@ -121,18 +134,44 @@ struct LaunchSizes {
 }
 
 /// Different numbers, so that one in the place of another shows.
-const SIZES: LaunchSizes = LaunchSizes { batch: 3, max_chunks: 5000, max_tokens: 70_001, sm_count: 132 };
+const SIZES: LaunchSizes = LaunchSizes {
+    batch: 3,
+    max_chunks: 5000,
+    max_tokens: 70_001,
+    sm_count: 132,
+};
+
+/// Launches every kernel of a package.
+fn launch_all(package: &str, sizes: &LaunchSizes) -> Mock {
+    let mut mock = Mock::new(manifest(package));
+    generated::launch_all(package, &mut mock, sizes)
+        .unwrap_or_else(|error| panic!("{package}: {error}"));
+    mock
+}
 
 fn manifest(package: &str) -> Manifest {
-    let path = root().join("kernels-generated").join(package).join("manifest.json");
+    let path = root()
+        .join("kernels-generated")
+        .join(package)
+        .join("manifest.json");
     Manifest::load(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
 fn every_shipped_spec_has_launchers() {
-    let shipped: Vec<_> = shipped().iter().map(|case| case.name().to_owned()).collect();
-    let found: BTreeSet<_> = generated::PACKAGES.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(found, shipped.into_iter().collect(), "kernels-generated beside model-specs");
+    let shipped: Vec<_> = shipped()
+        .iter()
+        .map(|case| case.name().to_owned())
+        .collect();
+    let found: BTreeSet<_> = generated::PACKAGES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(
+        found,
+        shipped.into_iter().collect(),
+        "kernels-generated beside model-specs"
+    );
 }
 
 #[test]
@@ -144,19 +183,39 @@ fn every_function_reaches_its_kernel() {
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
         let plan = case.plan();
-        let mut mock = Mock::new(manifest(case.name()));
-        generated::launch_all(case.name(), &mut mock, &SIZES).unwrap();
-        let reached: Vec<_> = mock.launches.iter().map(|launch| launch.kernel.as_str()).collect();
+        let mock = launch_all(case.name(), &SIZES);
+        let reached: Vec<_> = mock
+            .launches
+            .iter()
+            .map(|launch| launch.kernel.as_str())
+            .collect();
         let planned: Vec<_> = KERNELS.iter().map(|kernel| kernel.name).collect();
-        assert_eq!(reached, planned, "{}: one launch per kernel, in the order of the calls", case.name());
+        assert_eq!(
+            reached,
+            planned,
+            "{}: one launch per kernel, in the order of the calls",
+            case.name()
+        );
         for (launch, kernel) in mock.launches.iter().zip(&plan.kernels) {
             let place = format!("{} of {}", kernel.name, case.name());
             assert_eq!(launch.entry, kernel.entry, "{place}");
-            assert_eq!(Some(launch.dims), kernel.geometry.evaluate(&all).unwrap(), "{place}: geometry");
-            assert_eq!(launch.arguments.len(), kernel.arguments.len(), "{place}: arguments");
+            assert_eq!(
+                Some(launch.dims),
+                kernel.geometry.evaluate(&all).unwrap(),
+                "{place}: geometry"
+            );
+            assert_eq!(
+                launch.arguments.len(),
+                kernel.arguments.len(),
+                "{place}: arguments"
+            );
             for (bytes, argument) in launch.arguments.iter().zip(&kernel.arguments) {
                 let expected = &mark(&argument.name).to_le_bytes()[..bytes.len()];
-                assert_eq!(bytes, expected, "{place}: bytes at the place of `{}`", argument.name);
+                assert_eq!(
+                    bytes, expected,
+                    "{place}: bytes at the place of `{}`",
+                    argument.name
+                );
             }
         }
     }
@@ -164,17 +223,17 @@ fn every_function_reaches_its_kernel() {
 
 #[test]
 fn a_size_that_is_not_given_is_named() {
-    let name = "glm4";
-    let mut mock = Mock::new(manifest(name));
-    generated::launch_all(name, &mut mock, &SIZES).unwrap();
-    mock.launches.clear();
-    let kernels = mock.manifest.kernels.clone();
-    for kernel in kernels {
-        let names: BTreeSet<String> = kernel.geometry.grid.iter().flat_map(shadowkv_runtime::manifest::Expr::names).collect();
+    for kernel in manifest("glm4").kernels {
+        let names = names(&kernel);
         for missing in &names {
-            let sizes: Sizes = names.iter().filter(|name| *name != missing).map(|name| (name.clone(), 1)).collect();
+            let given = names.iter().filter(|name| *name != missing);
+            let sizes: Sizes = given.map(|name| (name.clone(), 1)).collect();
             let error = kernel.geometry.evaluate(&sizes).unwrap_err();
-            let GeometryError::Eval { source: EvalError::UnknownName { name, .. }, .. } = &error else {
+            let GeometryError::Eval {
+                source: EvalError::UnknownName { name, .. },
+                ..
+            } = &error
+            else {
                 panic!("{}: {error}", kernel.name);
             };
             assert_eq!(name, missing, "{}", kernel.name);
@@ -189,7 +248,9 @@ fn nothing_is_launched_without_its_sizes() {
     let arguments = generated::key_project_of_glm4();
     // SAFETY: nothing is launched, and no pointer followed.
     let outcome = unsafe { mock.launch(&Sizes::new().with("batch", 1), &arguments) };
-    let Err(MockError::Geometry(error)) = outcome else { panic!("{outcome:?}") };
+    let Err(MockError::Geometry(error)) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(
         error.to_string(),
         "grid y = `ceil_div(max_tokens, 128)`: size `max_tokens` is not known; known are: batch"
@@ -200,35 +261,66 @@ fn nothing_is_launched_without_its_sizes() {
 #[test]
 fn nothing_to_do_is_no_launch() {
     let launched = |sizes: LaunchSizes| {
-        let mut mock = Mock::new(manifest("glm4"));
-        generated::launch_all("glm4", &mut mock, &sizes).unwrap();
-        mock.launches.into_iter().map(|launch| launch.kernel).collect::<Vec<_>>()
+        launch_all("glm4", &sizes)
+            .launches
+            .into_iter()
+            .map(|launch| launch.kernel)
+            .collect::<Vec<_>>()
     };
     // Without tokens there is still a Gram matrix to be zeroed, and without chunks lists to be emptied.
     assert_eq!(
-        launched(LaunchSizes { max_tokens: 0, ..SIZES }),
-        ["key_gram", "chunk_landmarks", "landmark_score", "select_chunks", "gather_values", "reconstruct_keys"]
+        launched(LaunchSizes {
+            max_tokens: 0,
+            ..SIZES
+        }),
+        [
+            "key_gram",
+            "chunk_landmarks",
+            "landmark_score",
+            "select_chunks",
+            "gather_values",
+            "reconstruct_keys"
+        ]
     );
     assert_eq!(
-        launched(LaunchSizes { max_chunks: 0, ..SIZES }),
-        ["key_gram", "key_project", "select_chunks", "gather_values", "reconstruct_keys"]
+        launched(LaunchSizes {
+            max_chunks: 0,
+            ..SIZES
+        }),
+        [
+            "key_gram",
+            "key_project",
+            "select_chunks",
+            "gather_values",
+            "reconstruct_keys"
+        ]
     );
 }
 
-/// A batch of none, or a GPU without multiprocessors, is refused or nothing to do; it never becomes a launch.
+/// A batch of no sequences is refused or nothing to do; it never becomes a launch.
 #[test]
-fn no_kernel_runs_on_nothing() {
-    for size in ["batch", "sm_count"] {
-        for kernel in manifest("glm4").kernels {
-            let names: BTreeSet<String> = kernel.geometry.grid.iter().flat_map(shadowkv_runtime::manifest::Expr::names).collect();
-            if !names.contains(size) {
-                continue;
-            }
-            let sizes: Sizes = names.iter().map(|name| (name.clone(), u64::from(name != size))).collect();
-            match kernel.geometry.evaluate(&sizes) {
-                Ok(None) | Err(GeometryError::Eval { source: EvalError::DivisionByZero { .. }, .. }) => {}
-                other => panic!("{} with {size} = 0: {other:?}", kernel.name),
-            }
+fn no_kernel_runs_on_an_empty_batch() {
+    for kernel in manifest("glm4").kernels {
+        let names = names(&kernel);
+        if !names.contains("batch") {
+            continue;
+        }
+        let sizes: Sizes = names
+            .iter()
+            .map(|name| (name.clone(), u64::from(name != "batch")))
+            .collect();
+        match kernel.geometry.evaluate(&sizes) {
+            Ok(None)
+            | Err(GeometryError::Eval {
+                source: EvalError::DivisionByZero { .. },
+                ..
+            }) => {}
+            other => panic!("{}: {other:?}", kernel.name),
         }
     }
+}
+
+/// The sizes that the grid of a kernel names.
+fn names(kernel: &Kernel) -> BTreeSet<String> {
+    kernel.geometry.grid.iter().flat_map(Expr::names).collect()
 }

@@ -8,6 +8,7 @@
 )]
 
 mod checked_in;
+mod coverage;
 mod emission;
 mod launchers;
 mod mock;

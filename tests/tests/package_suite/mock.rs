@@ -1,7 +1,11 @@
 //! A launcher without a GPU: goes through the manifest as a real one must, and notes what it would enqueue.
 
+use std::fmt;
+
 use shadowkv_runtime::launch::{DevicePointer, KernelArguments, Launch, MappedHostPointer};
-use shadowkv_runtime::manifest::{Argument, GeometryError, LaunchDims, Manifest, ManifestError, Sizes};
+use shadowkv_runtime::manifest::{
+    Argument, GeometryError, LaunchDims, Manifest, ManifestError, Sizes,
+};
 
 /// Bytes of a pointer in a kernel's argument struct.
 const POINTER_BYTES: usize = 8;
@@ -35,28 +39,67 @@ pub(crate) enum MockError {
     },
 }
 
+impl fmt::Display for MockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MockError::Manifest(error) => error.fmt(f),
+            MockError::Geometry(error) => error.fmt(f),
+            MockError::Size {
+                kernel,
+                found,
+                expected,
+            } => {
+                write!(
+                    f,
+                    "the arguments of `{kernel}` are {found} bytes, going by the manifest {expected}"
+                )
+            }
+        }
+    }
+}
+
 impl Mock {
     pub(crate) fn new(manifest: Manifest) -> Mock {
-        Mock { manifest, launches: Vec::new() }
+        Mock {
+            manifest,
+            launches: Vec::new(),
+        }
     }
 }
 
 impl Launch for Mock {
     type Error = MockError;
 
-    unsafe fn launch<A: KernelArguments>(&mut self, sizes: &Sizes, arguments: &A) -> Result<(), MockError> {
-        let kernel = self.manifest.kernel(A::KERNEL).map_err(MockError::Manifest)?;
+    unsafe fn launch<A: KernelArguments>(
+        &mut self,
+        sizes: &Sizes,
+        arguments: &A,
+    ) -> Result<(), MockError> {
+        let kernel = self
+            .manifest
+            .kernel(A::KERNEL)
+            .map_err(MockError::Manifest)?;
         let (places, expected) = layout(&kernel.arguments);
         if expected != size_of::<A>() {
-            return Err(MockError::Size { kernel: A::KERNEL, found: size_of::<A>(), expected });
+            return Err(MockError::Size {
+                kernel: A::KERNEL,
+                found: size_of::<A>(),
+                expected,
+            });
         }
-        let Some(dims) = kernel.geometry.evaluate(sizes).map_err(MockError::Geometry)? else {
+        let Some(dims) = kernel
+            .geometry
+            .evaluate(sizes)
+            .map_err(MockError::Geometry)?
+        else {
             return Ok(());
         };
         let start = std::ptr::from_ref(arguments).cast::<u8>();
         let read = |&(offset, bytes): &(usize, usize)| {
             // SAFETY: within the struct, whose size was compared; members of it, so that no padding is read.
-            (0..bytes).map(|byte| unsafe { start.add(offset + byte).read() }).collect()
+            (0..bytes)
+                .map(|byte| unsafe { start.add(offset + byte).read() })
+                .collect()
         };
         self.launches.push(Recorded {
             kernel: kernel.name.clone(),
@@ -113,5 +156,7 @@ impl Marked for i32 {
 /// A number of its own for every name, all eight bytes of it.
 pub(crate) fn mark(name: &str) -> u64 {
     // FNV-1a.
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

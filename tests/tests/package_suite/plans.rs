@@ -1,76 +1,40 @@
-//! Plans of random specs: consistent constants, and grids that cover the work.
+//! Plans of random specs: constants, geometry and expressions that agree with each other.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use shadowkv_codegen::plan::{KernelPlan, Limits, Plan, PlanError, SCORE_SPAN};
+use shadowkv_codegen::plan::{KernelPlan, Limits, Plan, PlanError, Tiles};
 use shadowkv_codegen::spec::Spec;
-use shadowkv_runtime::manifest::{Access, Argument, LaunchDims, Sizes};
-use shadowkv_tests::{random, specs};
-
-/// The sizes of one launch.
-#[derive(Clone, Debug)]
-struct LaunchSizes {
-    batch: u64,
-    max_chunks: u64,
-    max_tokens: u64,
-    sm_count: u64,
-}
-
-impl LaunchSizes {
-    fn to_sizes(&self) -> Sizes {
-        Sizes::new()
-            .with("batch", self.batch)
-            .with("max_chunks", self.max_chunks)
-            .with("max_tokens", self.max_tokens)
-            .with("sm_count", self.sm_count)
-            .with("score_stride", self.max_chunks.next_multiple_of(64))
-            .with("store_chunks", self.batch * self.max_chunks.next_multiple_of(64))
-            .with("token_rows", self.batch * self.max_tokens)
-            .with("total_chunks", self.batch * self.max_chunks)
-            .with("total_tokens", self.batch * self.max_tokens)
-            .with("total_missing", self.batch * 100)
-    }
-}
-
-fn sizes() -> impl Strategy<Value = LaunchSizes> {
-    let up_to = |most: u64| prop_oneof![1 => Just(1), 2 => 1..=64u64, 4 => 1..=most];
-    (up_to(64), up_to(1 << 19), up_to(1 << 21), up_to(192)).prop_map(|(batch, max_chunks, max_tokens, sm_count)| LaunchSizes {
-        batch,
-        max_chunks,
-        max_tokens,
-        sm_count,
-    })
-}
+use shadowkv_codegen::spec::limits::SELECTED_CHUNKS_MAX;
+use shadowkv_runtime::manifest::{Access, Expr};
+use shadowkv_tests::{odd, random, specs};
 
 proptest! {
     #![proptest_config(random::config(256))]
 
+    /// What the spec allows fits every architecture.
     #[test]
-    fn are_consistent(random in random::spec(1..=512)) {
+    fn of_every_valid_spec_are_consistent(random in random::spec(1..=SELECTED_CHUNKS_MAX)) {
         consistent(&Plan::heuristic(&random.spec).unwrap());
     }
 
     #[test]
-    fn cover_the_work(random in random::spec(1..=512), sizes in sizes()) {
-        covering(&Plan::heuristic(&random.spec).unwrap(), &sizes);
-    }
-
-    #[test]
-    fn fail_for_shared_memory_alone(random in random::spec(1..=8192)) {
-        let least = least_shared_bytes(&random.spec);
-        let available = Limits::portable().shared_bytes_per_block;
-        match Plan::heuristic(&random.spec) {
-            Ok(plan) => {
-                prop_assert!(least <= available, "planned, though the lists alone take {least} bytes");
-                consistent(&plan);
-            }
-            Err(error @ PlanError::SharedMemory { .. }) => {
-                prop_assert_eq!(error.to_string(), format!(
-                    "`select_chunks` needs {least} bytes of shared memory per block, and {available} are available; \
-                     lower shadowkv.sparse_budget or shadowkv.resident_chunks"
-                ));
-                prop_assert!(least > available, "{least} bytes would fit");
+    fn fail_for_shared_memory_alone(
+        random in random::spec(1..=SELECTED_CHUNKS_MAX),
+        shared_bytes_per_block in 0..Limits::portable().shared_bytes_per_block,
+    ) {
+        let limits = Limits { shared_bytes_per_block, ..Limits::portable() };
+        match Plan::new(&random.spec, &Tiles::heuristic(&random.spec, &limits), &limits) {
+            Ok(plan) => consistent(&plan),
+            Err(PlanError::SharedMemory { kernel, needed, available, remedy }) => {
+                prop_assert_eq!(available, shared_bytes_per_block);
+                prop_assert!(needed > available, "{kernel}: {needed} bytes would fit into {available}");
+                if kernel == "select_chunks" {
+                    prop_assert_eq!(needed, least_shared_bytes(&random.spec), "its tile could be smaller");
+                    prop_assert_eq!(remedy, "shadowkv.sparse_budget or shadowkv.resident_chunks");
+                } else {
+                    prop_assert_eq!(remedy, "the kernel's tile sizes", "{}", kernel);
+                }
             }
             Err(other) => prop_assert!(false, "{other}"),
         }
@@ -78,11 +42,32 @@ proptest! {
 }
 
 #[test]
+fn too_many_chunks_for_a_block_name_the_fields() {
+    let case = odd().iter().find(|case| case.name() == "d128-most-chunks");
+    let spec = &case.expect("tests/specs/d128-most-chunks.yaml").spec;
+    // Tiles for any GPU, on one with less: the first kernel that does not fit is named.
+    let limits = Limits {
+        shared_bytes_per_block: 48 * 1024,
+        ..Limits::portable()
+    };
+    let mut tiles = Tiles::heuristic(spec, &limits);
+    tiles.key_gram.stages = 2;
+    tiles.key_gram.tile = 64;
+    tiles.key_gram.warps_columns = 2;
+    tiles.key_project.tile_tokens = 64;
+    tiles.key_project.step = 32;
+    let error = Plan::new(spec, &tiles, &limits).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`select_chunks` needs 90320 bytes of shared memory per block, and 49152 are available; \
+         lower shadowkv.sparse_budget or shadowkv.resident_chunks"
+    );
+}
+
+#[test]
 fn of_every_spec() {
-    let sizes = LaunchSizes { batch: 3, max_chunks: 1 << 17, max_tokens: 1 << 20, sm_count: 132 };
     for case in specs() {
         consistent(&case.plan());
-        covering(&case.plan(), &sizes);
     }
 }
 
@@ -94,120 +79,153 @@ fn least_shared_bytes(spec: &Spec) -> u32 {
 }
 
 fn consistent(plan: &Plan) {
-    let limits = Limits::portable();
     let known: BTreeSet<String> = plan.sizes().into_keys().collect();
-    let shared: BTreeSet<_> = plan.constants.iter().map(|constant| constant.name).collect();
-    assert_eq!(shared.len(), plan.constants.len(), "a constant is there twice");
+    let shared: BTreeSet<_> = plan
+        .constants
+        .iter()
+        .map(|constant| constant.name)
+        .collect();
+    assert_eq!(
+        shared.len(),
+        plan.constants.len(),
+        "a constant is there twice"
+    );
     for kernel in &plan.kernels {
-        let name = kernel.name;
-        let constants: BTreeSet<_> = kernel.constants.iter().map(|constant| constant.name).collect();
-        assert_eq!(constants.len(), kernel.constants.len(), "{name}: a constant is there twice");
-        assert!(constants.is_disjoint(&shared), "{name}: a constant of the package is there again");
-        assert!(kernel.constants.iter().all(|constant| constant.value > 0), "{name}: {:?}", kernel.constants);
-
-        let threads = kernel.geometry.threads;
-        assert_eq!(i64::from(threads), value(kernel, "THREADS"), "{name}");
-        assert!(threads.is_multiple_of(32) && (32..=limits.threads_per_block).contains(&threads), "{name}: {threads} threads");
-        if let Some(warps) = warps(kernel) {
-            assert_eq!(threads, warps * 32, "{name}: 32 threads for each of {warps} warps");
-        }
-        let shared = kernel.geometry.shared_bytes;
-        assert_eq!(i64::from(shared), kernel.constant("SHARED_BYTES").unwrap_or(0), "{name}");
-        assert!(shared <= limits.shared_bytes_per_block, "{name}: {shared} bytes of shared memory");
-
-        let work = &kernel.work;
-        let shapes = kernel.arguments.iter().flat_map(|argument| &argument.shape);
-        let work = [&work.read_bytes, &work.written_bytes, &work.host_bytes, &work.flops];
-        for expr in kernel.geometry.grid.iter().chain(shapes).chain(work) {
-            assert!(expr.names().is_subset(&known), "{name}: `{expr}` names a size that nobody knows");
-            assert_eq!(expr.to_string().parse().as_ref(), Ok(expr), "{name}: read again");
-        }
-        for argument in &kernel.arguments {
-            let scalar = argument.access == Access::Scalar;
-            assert_eq!((argument.memory.is_none(), argument.shape.is_empty()), (scalar, scalar), "{name}.{}", argument.name);
-        }
-        let arguments: BTreeSet<_> = kernel.arguments.iter().map(|argument| &argument.name).collect();
-        assert_eq!(arguments.len(), kernel.arguments.len(), "{name}: an argument is there twice");
-        assert!(kernel.entry.chars().all(|character| character.is_ascii_alphanumeric() || character == '_'), "{}", kernel.entry);
+        constants(kernel, &shared);
+        block(kernel);
+        expressions(kernel, &known);
+        arguments(kernel);
     }
 }
 
-fn covering(plan: &Plan, sizes: &LaunchSizes) {
-    let spec = &plan.spec;
-    let (heads, width, rank) =
-        (u64::from(spec.attention.kv_heads), u64::from(spec.attention.key_width()), u64::from(spec.shadowkv.rank));
-    let LaunchSizes { batch, max_chunks, max_tokens, .. } = *sizes;
-    let grid = |name: &str| grid(plan, name, sizes);
-    let value = |name: &str, constant: &str| u64::try_from(value(plan.kernel(name).unwrap(), constant)).unwrap();
-
-    let [x, y, z] = grid("key_gram");
-    let tiles = value("key_gram", "TILES");
-    assert!(tiles * value("key_gram", "TILE") >= width, "key_gram: the tiles do not cover the width");
-    assert_eq!((x, z), (tiles * (tiles + 1) / 2, batch), "key_gram: one block per tile of the triangle");
-    assert_eq!(extent(plan, "key_gram", "workspace", 2, sizes), y, "key_gram: one share of the workspace per split");
-
-    let [x, y, z] = grid("key_project");
-    assert!(x * value("key_project", "TILE_RANK") >= rank, "key_project: ranks");
-    assert!(y * value("key_project", "TILE_TOKENS") >= max_tokens, "key_project: tokens");
-    assert!(value("key_project", "STEPS") * value("key_project", "STEP") >= width, "key_project: key elements");
-    assert_eq!(z, batch, "key_project");
-
-    let [x, y, z] = grid("chunk_landmarks");
-    assert!(x * value("chunk_landmarks", "TILE_CHUNKS") >= max_chunks, "chunk_landmarks: chunks");
-    assert!(y * value("chunk_landmarks", "TILE_HEADS") >= heads, "chunk_landmarks: heads");
-    let lanes = value("chunk_landmarks", "LANES") * value("chunk_landmarks", "RUN") * value("chunk_landmarks", "RUN_STEPS");
-    assert!(2 * lanes >= u64::from(spec.attention.head_dim), "chunk_landmarks: pairs of a head");
-    assert_eq!(z, batch, "chunk_landmarks");
-
-    let [x, y, z] = grid("landmark_score");
-    assert!(x * value("landmark_score", "SPANS_PER_BLOCK") * u64::from(SCORE_SPAN) >= max_chunks, "landmark_score: chunks");
-    assert!(value("landmark_score", "HEAD_TILES") * 8 >= u64::from(spec.attention.gqa_ratio), "landmark_score: queries");
-    assert_eq!((y, z), (heads, batch), "landmark_score");
-
-    let [x, y, z] = grid("select_chunks");
-    // The kernel rounds each part up to whole 16-byte units of keys.
-    let part = max_chunks.div_ceil(x).next_multiple_of(4);
-    assert!(part <= value("select_chunks", "KEYS_SHARED"), "select_chunks: {part} keys of a part in shared memory");
-    assert_eq!(extent(plan, "select_chunks", "workspace", 2, sizes), x, "select_chunks: one share of the workspace per part");
-    assert_eq!((y, z), (heads, batch), "select_chunks");
-    let threads = value("select_chunks", "THREADS");
-    assert!(value("select_chunks", "SLOTS_PER_THREAD") * threads >= u64::from(spec.shadowkv.resident_chunks));
-    assert_eq!(value("select_chunks", "BINS_PER_THREAD") * threads, value("select_chunks", "RADIX_BINS"));
-
-    let [x, y, z] = grid("reconstruct_keys");
-    let missing = u64::from(spec.shadowkv.selected_chunks() * spec.shadowkv.chunk_size);
-    let tile = value("reconstruct_keys", "TILE_TOKENS");
-    assert!((x - 1) * tile < missing, "reconstruct_keys: {x} blocks of {tile} tokens for {missing}");
-    assert_eq!((y, z), (heads, batch), "reconstruct_keys");
-    assert_eq!(value("reconstruct_keys", "PANELS") * value("reconstruct_keys", "PANEL"), rank);
-
-    grid("gather_values");
+/// Every constant has a name of its own and a value.
+fn constants(kernel: &KernelPlan, shared: &BTreeSet<&str>) {
+    let KernelPlan {
+        name,
+        constants,
+        entry,
+        ..
+    } = kernel;
+    let names: BTreeSet<_> = constants.iter().map(|constant| constant.name).collect();
+    assert_eq!(
+        names.len(),
+        constants.len(),
+        "{name}: a constant is there twice"
+    );
+    assert!(
+        names.is_disjoint(shared),
+        "{name}: a constant of the package is there again"
+    );
+    assert!(
+        constants.iter().all(|constant| constant.value > 0),
+        "{name}: {constants:?}"
+    );
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    assert!(
+        entry.chars().all(is_word),
+        "{name}: `{entry}` is no name in C"
+    );
 }
 
-/// The grid of a kernel; every dimension is at least 1.
-fn grid(plan: &Plan, name: &str, sizes: &LaunchSizes) -> [u64; 3] {
-    let geometry = &plan.kernel(name).unwrap().geometry;
-    let dims = geometry.evaluate(&sizes.to_sizes()).unwrap_or_else(|error| panic!("{name} at {sizes:?}: {error}"));
-    let LaunchDims { grid, .. } = dims.unwrap_or_else(|| panic!("{name} at {sizes:?}: nothing to launch"));
-    grid.map(u64::from)
+/// The constants say what the geometry says, and a block may have it.
+fn block(kernel: &KernelPlan) {
+    let name = kernel.name;
+    let limits = Limits::portable();
+    let threads = kernel.geometry.threads;
+    assert_eq!(
+        i64::from(threads),
+        value(kernel, "THREADS"),
+        "{name}: threads"
+    );
+    assert!(
+        (1..=limits.threads_per_block).contains(&threads),
+        "{name}: {threads} threads"
+    );
+    assert!(
+        threads.is_multiple_of(32),
+        "{name}: {threads} threads are no whole warps"
+    );
+    if let Some(warps) = warps(kernel) {
+        assert_eq!(
+            threads,
+            warps * 32,
+            "{name}: 32 threads for each of {warps} warps"
+        );
+    }
+    let shared = kernel.geometry.shared_bytes;
+    let stated = kernel.constant("SHARED_BYTES").unwrap_or(0);
+    assert_eq!(i64::from(shared), stated, "{name}: shared memory");
+    assert!(
+        shared <= limits.shared_bytes_per_block,
+        "{name}: {shared} bytes of shared memory"
+    );
 }
 
-/// Extent `axis` of the shape of an argument.
-fn extent(plan: &Plan, kernel: &str, argument: &str, axis: usize, sizes: &LaunchSizes) -> u64 {
-    let wanted = |found: &&Argument| found.name == argument;
-    let found = plan.kernel(kernel).unwrap().arguments.iter().find(wanted).unwrap();
-    found.shape[axis].eval(&sizes.to_sizes()).unwrap()
+/// Every expression names known sizes, and its text means what it means.
+fn expressions(kernel: &KernelPlan, known: &BTreeSet<String>) {
+    let name = kernel.name;
+    let shapes = kernel.arguments.iter().flat_map(|argument| &argument.shape);
+    let work = &kernel.work;
+    let work = [
+        &work.read_bytes,
+        &work.written_bytes,
+        &work.host_bytes,
+        &work.flops,
+    ];
+    for expr in kernel.geometry.grid.iter().chain(shapes).chain(work) {
+        assert!(
+            expr.names().is_subset(known),
+            "{name}: `{expr}` names a size that nobody knows"
+        );
+        assert_eq!(
+            expr.to_string().parse().as_ref(),
+            Ok(expr),
+            "{name}: read again"
+        );
+    }
+    // What the host learns from the device has no place in a geometry.
+    let grid = kernel.geometry.grid.iter().flat_map(Expr::names);
+    assert!(
+        grid.into_iter().all(|size| size != "total_missing"),
+        "{name}: the grid waits for the device"
+    );
+}
+
+/// Scalars have no shape, pointers have one, and every argument a name of its own.
+fn arguments(kernel: &KernelPlan) {
+    let KernelPlan {
+        name, arguments, ..
+    } = kernel;
+    for argument in arguments {
+        let scalar = argument.access == Access::Scalar;
+        let shapeless = (argument.memory.is_none(), argument.shape.is_empty());
+        assert_eq!(shapeless, (scalar, scalar), "{name}.{}", argument.name);
+    }
+    let names: BTreeSet<_> = arguments.iter().map(|argument| &argument.name).collect();
+    assert_eq!(
+        names.len(),
+        arguments.len(),
+        "{name}: an argument is there twice"
+    );
 }
 
 fn value(kernel: &KernelPlan, constant: &str) -> i64 {
-    kernel.constant(constant).unwrap_or_else(|| panic!("{} has no {constant}", kernel.name))
+    kernel
+        .constant(constant)
+        .unwrap_or_else(|| panic!("{} has no {constant}", kernel.name))
 }
 
 /// Warps of a block, for kernels that say so.
 fn warps(kernel: &KernelPlan) -> Option<u32> {
-    let product: Vec<i64> = ["WARPS", "WARPS_ROWS", "WARPS_COLUMNS", "WARPS_TOKENS", "WARPS_RANK"]
-        .into_iter()
-        .filter_map(|name| kernel.constant(name))
-        .collect();
+    let product: Vec<i64> = [
+        "WARPS",
+        "WARPS_ROWS",
+        "WARPS_COLUMNS",
+        "WARPS_TOKENS",
+        "WARPS_RANK",
+    ]
+    .into_iter()
+    .filter_map(|name| kernel.constant(name))
+    .collect();
     (!product.is_empty()).then(|| product.into_iter().product::<i64>().try_into().unwrap())
 }

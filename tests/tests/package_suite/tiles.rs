@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use shadowkv_codegen::plan::{Limits, Plan, PlanError, Tiles};
 use shadowkv_codegen::spec::Spec;
+use shadowkv_codegen::spec::limits::SELECTED_CHUNKS_MAX;
 use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
@@ -17,19 +18,19 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("key_gram", "stages", &[1, 9]),
     ("key_gram", "blocks_per_sm", &[]),
     ("key_gram", "split_tokens", &[63]),
-    ("key_project", "tile_tokens", &[24, 40]),
+    ("key_project", "tile_tokens", &[24, 40, 1040]),
     ("key_project", "tile_rank", &[8, 24, 272]),
     ("key_project", "warps_tokens", &[3, 16]),
     ("key_project", "warps_rank", &[3, 32]),
-    ("key_project", "step", &[8, 24]),
+    ("key_project", "step", &[8, 24, 1040]),
     ("key_project", "stages", &[1, 9]),
-    ("chunk_landmarks", "tile_chunks", &[]),
+    ("chunk_landmarks", "tile_chunks", &[1026]),
     ("chunk_landmarks", "tile_heads", &[5]),
     ("chunk_landmarks", "warps", &[3, 64]),
     ("landmark_score", "warps", &[17]),
     ("select_chunks", "warps", &[3, 32]),
     ("select_chunks", "split_chunks", &[]),
-    ("select_chunks", "keys_shared", &[764, 770]),
+    ("select_chunks", "keys_shared", &[764, 770, 65540]),
     ("gather_values", "blocks", &[1025]),
     ("gather_values", "warps", &[3, 64]),
     ("gather_values", "loads", &[17]),
@@ -56,10 +57,15 @@ fn with(tiles: &Tiles, kernel: &str, field: &str, value: u32) -> Tiles {
 
 /// Every field, as kernel and field.
 fn fields(tiles: &Tiles) -> BTreeSet<(String, String)> {
-    let Value::Object(kernels) = serde_json::to_value(tiles).unwrap() else { panic!("tiles are an object") };
+    let Value::Object(kernels) = serde_json::to_value(tiles).unwrap() else {
+        panic!("tiles are an object")
+    };
     let names = |(kernel, tile): (String, Value)| {
-        let Value::Object(tile) = tile else { panic!("a tile is an object") };
-        tile.into_iter().map(move |(field, _)| (kernel.clone(), field))
+        let Value::Object(tile) = tile else {
+            panic!("a tile is an object")
+        };
+        tile.into_iter()
+            .map(move |(field, _)| (kernel.clone(), field))
     };
     kernels.into_iter().flat_map(names).collect()
 }
@@ -67,20 +73,36 @@ fn fields(tiles: &Tiles) -> BTreeSet<(String, String)> {
 #[test]
 fn a_value_that_breaks_a_rule_is_refused_by_name() {
     let tiles = heuristic(glm4());
-    let listed: BTreeSet<_> = REFUSED.iter().map(|(kernel, field, _)| ((*kernel).to_owned(), (*field).to_owned())).collect();
-    assert_eq!(fields(&tiles), listed, "every field of every tile has a row");
+    let listed: BTreeSet<_> = REFUSED
+        .iter()
+        .map(|(kernel, field, _)| ((*kernel).to_owned(), (*field).to_owned()))
+        .collect();
+    assert_eq!(
+        fields(&tiles),
+        listed,
+        "every field of every tile has a row"
+    );
     let mut wrong = Vec::new();
     for (kernel, field, values) in REFUSED {
         for value in values.iter().chain(&[0, u32::MAX]) {
             // Only these may be as large as they like: geometry takes the smaller of two values.
-            if *value == u32::MAX && ["blocks_per_sm", "split_tokens", "split_chunks"].contains(field) {
+            if *value == u32::MAX
+                && ["blocks_per_sm", "split_tokens", "split_chunks"].contains(field)
+            {
                 continue;
             }
             let changed = with(&tiles, kernel, field, *value);
             match Plan::new(glm4(), &changed, &Limits::portable()) {
-                Err(PlanError::Tile { kernel: k, field: f, value: v, rule })
-                    if (k, f, v) == (*kernel, *field, *value) && !rule.is_empty() => {}
-                other => wrong.push(format!("{kernel}.{field} = {value}: {:?}", other.map(|_| "planned"))),
+                Err(PlanError::Tile {
+                    kernel: k,
+                    field: f,
+                    value: v,
+                    rule,
+                }) if (k, f, v) == (*kernel, *field, *value) && !rule.is_empty() => {}
+                other => wrong.push(format!(
+                    "{kernel}.{field} = {value}: {:?}",
+                    other.map(|_| "planned")
+                )),
             }
         }
     }
@@ -94,6 +116,23 @@ fn the_words_of_a_refusal() {
     assert_eq!(
         error.to_string(),
         "tile `reconstruct_keys.panel` = 48 is not possible: a multiple of 16 that divides the rank, 160"
+    );
+}
+
+/// The warps of both directions together are what a block cannot have.
+#[test]
+fn too_many_warps_are_refused_by_name() {
+    let wide = with(&heuristic(glm4()), "key_gram", "tile", 256);
+    let tiles = with(
+        &with(&wide, "key_gram", "warps_rows", 8),
+        "key_gram",
+        "warps_columns",
+        8,
+    );
+    let error = Plan::new(glm4(), &tiles, &Limits::portable()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tile `key_gram.warps_columns` = 8 is not possible: at most 32 warps in all, and warps_rows is 8"
     );
 }
 
@@ -112,24 +151,40 @@ fn tiles_are_read_as_they_were_written() {
     for case in specs() {
         let tiles = heuristic(&case.spec);
         let text = serde_json::to_string(&tiles).unwrap();
-        assert_eq!(serde_json::from_str::<Tiles>(&text).unwrap(), tiles, "{}", case.file);
+        assert_eq!(
+            serde_json::from_str::<Tiles>(&text).unwrap(),
+            tiles,
+            "{}",
+            case.file
+        );
     }
 }
 
 #[test]
 fn unknown_and_missing_fields_are_refused() {
     let tiles = serde_json::to_value(heuristic(glm4())).unwrap();
-    let refusal = |tiles: Value| serde_json::from_value::<Tiles>(tiles).unwrap_err().to_string();
+    let refusal = |tiles: Value| {
+        serde_json::from_value::<Tiles>(tiles)
+            .unwrap_err()
+            .to_string()
+    };
     let mut more = tiles.clone();
     more["key_grams"] = tiles["key_gram"].clone();
     assert!(refusal(more).starts_with("unknown field `key_grams`"));
     for (kernel, field) in fields(&heuristic(glm4())) {
         let mut more = tiles.clone();
         more[&kernel]["rows"] = 1.into();
-        assert!(refusal(more).starts_with("unknown field `rows`"), "{kernel}");
+        assert!(
+            refusal(more).starts_with("unknown field `rows`"),
+            "{kernel}"
+        );
         let mut less = tiles.clone();
         less[&kernel].as_object_mut().unwrap().remove(&field);
-        assert_eq!(refusal(less), format!("missing field `{field}`"), "{kernel}");
+        assert_eq!(
+            refusal(less),
+            format!("missing field `{field}`"),
+            "{kernel}"
+        );
     }
 }
 
@@ -139,7 +194,7 @@ proptest! {
     /// Whatever a file of tiles says, it is honoured or refused.
     #[test]
     fn no_value_panics(
-        random in random::spec(1..=8192),
+        random in random::spec(1..=SELECTED_CHUNKS_MAX),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), value()), 1..4),
     ) {
         let mut tiles = heuristic(&random.spec);
@@ -161,5 +216,10 @@ proptest! {
 
 /// Small values, powers of two and their neighbours, and anything.
 fn value() -> impl Strategy<Value = u32> {
-    prop_oneof![0u32..=64, (0u32..32, 0u32..3).prop_map(|(bit, more)| (1u32 << bit).wrapping_add(more).wrapping_sub(1)), any::<u32>()]
+    prop_oneof![
+        0u32..=64,
+        (0u32..32, 0u32..3)
+            .prop_map(|(bit, more)| (1u32 << bit).wrapping_add(more).wrapping_sub(1)),
+        any::<u32>()
+    ]
 }

@@ -6,10 +6,13 @@ use shadowkv_runtime::manifest::{Access, Dtype};
 use super::super::arguments::store_rows;
 use super::super::builder::{Builder, shape};
 use super::super::{KernelPlan, PlanError, UNIT_BYTES, UNIT_ELEMENTS, entry_suffix};
-use super::{constant, require};
+use super::{MAX_WARPS, constant, require};
 use crate::spec::{RopeLayout, Spec};
 
 pub(super) const NAME: &str = "chunk_landmarks";
+
+/// Most chunks of a block: far more than shared memory holds.
+const MAX_TILE_CHUNKS: u32 = 1024;
 
 /// Tile of `chunk_landmarks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,13 +102,13 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
         warps,
     } = *tile;
     require(
-        (1..=1024).contains(&tile_chunks) && tile_chunks % groups_per_warp == 0,
+        tile_chunks > 0 && tile_chunks % groups_per_warp == 0 && tile_chunks <= MAX_TILE_CHUNKS,
         NAME,
         "tile_chunks",
         tile_chunks,
         || {
             format!(
-                "a multiple of {groups_per_warp}, the lane groups of a warp at this head_dim, up to 1024"
+                "a multiple of {groups_per_warp}, the lane groups of a warp at this head_dim, up to {MAX_TILE_CHUNKS}"
             )
         },
     )?;
@@ -118,7 +121,14 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
     )?;
     let items = tile_chunks * tile_heads;
     require(
-        (1..=32).contains(&warps) && items % (warps * groups_per_warp) == 0,
+        (1..=MAX_WARPS).contains(&warps),
+        NAME,
+        "warps",
+        warps,
+        || format!("from 1 to {MAX_WARPS}"),
+    )?;
+    require(
+        items.is_multiple_of(warps * groups_per_warp),
         NAME,
         "warps",
         warps,

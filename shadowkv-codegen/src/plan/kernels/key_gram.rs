@@ -5,7 +5,7 @@ use shadowkv_runtime::manifest::{Access, Dtype};
 
 use super::super::builder::{Builder, shape};
 use super::super::{KernelPlan, PlanError, UNIT_ELEMENTS, entry_suffix};
-use super::{constant, require};
+use super::{MAX_WARPS, constant, require};
 use crate::spec::Spec;
 
 pub(super) const NAME: &str = "key_gram";
@@ -88,18 +88,25 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
         || "a multiple of 32 from 32 to 256".into(),
     )?;
     require(
-        (1..=16).contains(&warps_rows) && side % (warps_rows * 16) == 0,
+        warps_rows > 0 && (side / 16).is_multiple_of(warps_rows),
         NAME,
         "warps_rows",
         warps_rows,
         || format!("rows of a warp, {side} / warps_rows, must be a multiple of 16"),
     )?;
     require(
-        (1..=16).contains(&warps_columns) && side % (warps_columns * 16) == 0,
+        warps_columns > 0 && (side / 16).is_multiple_of(warps_columns),
         NAME,
         "warps_columns",
         warps_columns,
         || format!("columns of a warp, {side} / warps_columns, must be a multiple of 16"),
+    )?;
+    require(
+        warps_rows * warps_columns <= MAX_WARPS,
+        NAME,
+        "warps_columns",
+        warps_columns,
+        || format!("at most {MAX_WARPS} warps in all, and warps_rows is {warps_rows}"),
     )?;
     require(
         step > 0 && step % 16 == 0 && FLUSH_TOKENS.is_multiple_of(step),

@@ -5,13 +5,16 @@ use shadowkv_runtime::manifest::Access;
 
 use super::super::builder::Builder;
 use super::super::{KernelPlan, PlanError, UNIT_ELEMENTS, entry_suffix};
-use super::{constant, require};
+use super::{MAX_WARPS, constant, require};
 use crate::spec::Spec;
 
 pub(super) const NAME: &str = "key_project";
 
 /// Widest tile of ranks: the accumulators of a 32-token warp tile stay in registers.
 const MAX_TILE_RANK: u32 = 256;
+
+/// Most tokens of a block, and most key elements of a stage: far more than shared memory holds.
+const MAX_EXTENT: u32 = 1024;
 
 /// Tile of `key_project`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,10 @@ impl KeyProjectTile {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one list of constants, arguments and texts"
+)]
 pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
     let width = spec.attention.key_width();
@@ -66,17 +73,18 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
         stages,
     } = *tile;
     require(
-        (1..=16).contains(&warps_tokens)
-            && (16..=1024).contains(&tile_tokens)
-            && tile_tokens % (warps_tokens * 16) == 0,
+        tile_tokens > 0 && tile_tokens % 16 == 0 && tile_tokens <= MAX_EXTENT,
         NAME,
         "tile_tokens",
         tile_tokens,
-        || {
-            format!(
-                "16 tokens or a multiple for each of {warps_tokens} warps (1 to 16), 1024 at most"
-            )
-        },
+        || format!("a multiple of 16 up to {MAX_EXTENT}"),
+    )?;
+    require(
+        warps_tokens > 0 && (tile_tokens / 16).is_multiple_of(warps_tokens),
+        NAME,
+        "warps_tokens",
+        warps_tokens,
+        || format!("tokens of a warp, {tile_tokens} / warps_tokens, must be a multiple of 16"),
     )?;
     require(
         tile_rank > 0 && tile_rank % 16 == 0 && tile_rank <= MAX_TILE_RANK,
@@ -86,18 +94,25 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
         || format!("a multiple of 16 up to {MAX_TILE_RANK}"),
     )?;
     require(
-        (1..=16).contains(&warps_rank) && tile_rank % (warps_rank * 8) == 0,
+        warps_rank > 0 && (tile_rank / 8).is_multiple_of(warps_rank),
         NAME,
         "warps_rank",
         warps_rank,
         || format!("ranks of a warp, {tile_rank} / warps_rank, must be a multiple of 8"),
     )?;
     require(
-        (16..=512).contains(&step) && step % 16 == 0,
+        warps_tokens * warps_rank <= MAX_WARPS,
+        NAME,
+        "warps_rank",
+        warps_rank,
+        || format!("at most {MAX_WARPS} warps in all, and warps_tokens is {warps_tokens}"),
+    )?;
+    require(
+        step > 0 && step % 16 == 0 && step <= MAX_EXTENT,
         NAME,
         "step",
         step,
-        || "a multiple of 16 up to 512".into(),
+        || format!("a multiple of 16 up to {MAX_EXTENT}"),
     )?;
     require((2..=8).contains(&stages), NAME, "stages", stages, || {
         "from 2 to 8".into()

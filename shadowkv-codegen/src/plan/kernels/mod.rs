@@ -81,6 +81,9 @@ fn require(
     }
 }
 
+/// Most warps of a block on any GPU.
+const MAX_WARPS: u32 = 32;
+
 fn constant(name: &'static str, value: u32, doc: &'static str) -> Constant {
     Constant {
         name,

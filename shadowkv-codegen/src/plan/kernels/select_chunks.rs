@@ -14,6 +14,9 @@ pub(super) const NAME: &str = "select_chunks";
 /// Digits of the radix selection.
 const RADIX_BITS: u32 = 11;
 
+/// Most keys of a block: far more than shared memory holds.
+const MAX_KEYS_SHARED: u32 = 1 << 16;
+
 /// Tile of `select_chunks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,13 +77,13 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
         || "1, 2, 4, 8 or 16".into(),
     )?;
     require(
-        keys_shared % 4 == 0 && (resident + selected..=1 << 20).contains(&keys_shared),
+        keys_shared % 4 == 0 && (resident + selected..=MAX_KEYS_SHARED).contains(&keys_shared),
         NAME,
         "keys_shared",
         keys_shared,
         || {
             format!(
-                "a multiple of 4, at least resident_chunks + selected chunks = {}",
+                "a multiple of 4 from resident_chunks + selected chunks = {} to {MAX_KEYS_SHARED}",
                 resident + selected
             )
         },
