@@ -248,9 +248,11 @@ fn reconstruct_keys(launched: &Launched) {
         (y, z) == (u64::from(attention.kv_heads), launched.sizes.batch),
         "KV heads and sequences",
     );
+    let [panels, panel] = ["PANELS", "PANEL"].map(|name| launched.value(name));
     launched.holds(
-        launched.value("PANELS") * launched.value("PANEL") == u64::from(shadowkv.rank),
-        "ranks",
+        panels * panel >= u64::from(shadowkv.rank)
+            && (panels - 1) * panel < u64::from(shadowkv.rank),
+        "ranks, and no panel without any",
     );
     launched.holds(
         launched.value("COLUMN_TILES") * 8 == u64::from(attention.head_dim),

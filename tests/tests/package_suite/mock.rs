@@ -146,10 +146,9 @@ impl<T> Marked for MappedHostPointer<T> {
     }
 }
 
-impl Marked for i32 {
+impl Marked for i64 {
     fn marked(name: &str) -> Self {
-        let [a, b, c, d, ..] = mark(name).to_le_bytes();
-        i32::from_le_bytes([a, b, c, d])
+        i64::from_le_bytes(mark(name).to_le_bytes())
     }
 }
 

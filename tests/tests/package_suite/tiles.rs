@@ -35,7 +35,7 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("gather_values", "warps", &[3, 64]),
     ("gather_values", "loads", &[17]),
     ("reconstruct_keys", "warps", &[17]),
-    ("reconstruct_keys", "panel", &[8, 48, 320]),
+    ("reconstruct_keys", "panel", &[8, 56, 320]),
     ("reconstruct_keys", "blocks_per_sm", &[]),
 ];
 
@@ -111,11 +111,11 @@ fn a_value_that_breaks_a_rule_is_refused_by_name() {
 
 #[test]
 fn the_words_of_a_refusal() {
-    let tiles = with(&heuristic(glm4()), "reconstruct_keys", "panel", 48);
+    let tiles = with(&heuristic(glm4()), "reconstruct_keys", "panel", 56);
     let error = Plan::new(glm4(), &tiles, &Limits::portable()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "tile `reconstruct_keys.panel` = 48 is not possible: a multiple of 16 that divides the rank, 160"
+        "tile `reconstruct_keys.panel` = 56 is not possible: a multiple of 16 up to the rank, 160"
     );
 }
 
