@@ -27,6 +27,7 @@ enum : int {
   RADIX_BINS = 2048,     // values of a digit
   BINS_PER_THREAD = 4,   // bins a thread sums
   SLOTS_PER_THREAD = 1,  // slots a thread looks after
+  HELD_SLOTS = 1,        // of them, slots a thread asks for early
   SCALARS = 52,          // words that warps and threads tell each other
   SHARED_BYTES = 75984,  // dynamic shared memory
 };
@@ -128,7 +129,7 @@ DEVICE u32 block_exclusive_sum(u32 value, const Scratch& scratch, u32& total) {
   if (lane == 31) scratch.warps[warp] = below + value;
   __syncthreads();  // all warps: their sums are known
   total = 0;
-#pragma unroll
+#pragma unroll 4
   for (int other = 0; other < WARPS; ++other) {
     if (other == warp) below += total;
     total += scratch.warps[other];
@@ -150,7 +151,7 @@ DEVICE Range block_range(Range range, const Scratch& scratch) {
   }
   __syncthreads();  // all warps: their ranges are known
   range = empty_range();
-#pragma unroll
+#pragma unroll 4
   for (int warp = 0; warp < WARPS; ++warp) {
     range.low = min_of(range.low, scratch.warps[warp]);
     range.high = max_of(range.high, scratch.warps[WARPS + warp]);
@@ -176,6 +177,7 @@ DEVICE Cut select_largest(const Keys& keys, const Range& range, int wanted, cons
     const int shift = max_of(bits - RADIX_BITS, 0);
     for (int bin = threadIdx.x; bin < RADIX_BINS; bin += THREADS) scratch.bins[bin] = 0;
     __syncthreads();  // all threads: the bins are empty
+#pragma unroll 2
     for (int first = 0; first < keys.count; first += THREADS) {
       const int i = first + threadIdx.x;
       const u32 key = i < keys.count ? keys[i] : 0;
@@ -226,6 +228,7 @@ DEVICE int for_each_selected(const Keys& keys, const Cut& cut, const Scratch& sc
   const int end = min_of(begin + part, keys.count);
   u32 above = 0;
   u32 tied = 0;
+#pragma unroll 1
   for (int i = begin; i < end; i += 32) {
     const u32 key = i + lane < end ? keys[i + lane] : 0;
     above += __popc(__ballot_sync(FULL_WARP, key > cut.high));
@@ -241,7 +244,7 @@ DEVICE int for_each_selected(const Keys& keys, const Cut& cut, const Scratch& sc
   u32 tied_before = 0;
   u32 above_total = 0;
   u32 tied_total = 0;
-#pragma unroll
+#pragma unroll 4
   for (int other = 0; other < WARPS; ++other) {
     if (other == warp) {
       above_before = above_total;
@@ -251,6 +254,7 @@ DEVICE int for_each_selected(const Keys& keys, const Cut& cut, const Scratch& sc
     tied_total += scratch.warps[WARPS + other];
   }
   const u32 lower_lanes = (1u << lane) - 1;
+#pragma unroll 1
   for (int i = begin; i < end; i += 32) {
     const u32 key = i + lane < end ? keys[i + lane] : 0;
     const bool is_above = key > cut.high;
@@ -279,7 +283,8 @@ DEVICE int lower_bound(const i32* values, int count, i32 value) {
   return first;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+// Two blocks share a multiprocessor: 64 registers. Loops are unrolled no further than that allows.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     select_chunks_bf16_d128_h4_g7_r160_c8_half128(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) u32 shared[];
   u32* const shared_keys = shared;  // [KEYS_SHARED]
@@ -303,15 +308,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
 
-  // The slots as the last step left them; needed late, asked for now. Slots of another epoch are empty.
+  // The slots as the last step left them; needed late, the first of them asked for now. Slots of another epoch are empty.
   i32* const slot_chunk = args.slot_chunk + list * RESIDENT_CHUNKS;
   u32* const slot_stamp = args.slot_stamp + list * RESIDENT_CHUNKS;
   const u32 step = args.step[0];
   const bool current = args.slot_epoch[list] == args.sequence_epoch[sequence];
-  i32 held_chunk[SLOTS_PER_THREAD];
-  u32 held_stamp[SLOTS_PER_THREAD];
+  i32 held_chunk[HELD_SLOTS];
+  u32 held_stamp[HELD_SLOTS];
 #pragma unroll
-  for (int i = 0; i < SLOTS_PER_THREAD; ++i) {
+  for (int i = 0; i < HELD_SLOTS; ++i) {
     const int slot = i * THREADS + threadIdx.x;
     held_chunk[i] = slot < RESIDENT_CHUNKS ? slot_chunk[slot] : -1;
     held_stamp[i] = slot < RESIDENT_CHUNKS ? slot_stamp[slot] : 0;
@@ -352,10 +357,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   const int own_chunks = min_of(part_chunks, chunk_count - begin);
   const float* const scores = args.scores + list * GQA_RATIO * args.score_stride + begin;
   Range range = empty_range();
-#pragma unroll 2
+#pragma unroll 1
   for (int chunk = threadIdx.x * 4; chunk < own_chunks; chunk += THREADS * 4) {
     float best[4] = {MINUS_INFINITY, MINUS_INFINITY, MINUS_INFINITY, MINUS_INFINITY};
-#pragma unroll
+#pragma unroll 4
     for (int head = 0; head < GQA_RATIO; ++head) {
       const uint4 logits = load_16_once(scores + i64(head) * args.score_stride + chunk);
       best[0] = fmaxf(best[0], __uint_as_float(logits.x) - logsumexp[head]);
@@ -412,11 +417,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   // Hits: a slot whose chunk is selected is stamped before any victim is chosen. The age key is 0 for hits and larger the
   // older the stamp; empty slots are the oldest of all.
   Range age_range = empty_range();
-#pragma unroll
+#pragma unroll(SLOTS_PER_THREAD == HELD_SLOTS ? HELD_SLOTS : 1)
   for (int i = 0; i < SLOTS_PER_THREAD; ++i) {
     const int slot = i * THREADS + threadIdx.x;
     if (slot < RESIDENT_CHUNKS) {
-      const int chunk = current ? held_chunk[i] : -1;
+      const bool held = SLOTS_PER_THREAD == HELD_SLOTS;
+      const int chunk = !current ? -1 : held ? held_chunk[i % HELD_SLOTS] : slot_chunk[slot];
+      const u32 stamp = held ? held_stamp[i % HELD_SLOTS] : slot_stamp[slot];
       const int position = lower_bound(selected, chosen, chunk);
       const bool hit = chunk >= 0 && position < chosen && selected[position] == chunk;
       if (hit) {
@@ -426,7 +433,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         slot_chunk[slot] = -1;
         slot_stamp[slot] = 0;
       }
-      const u32 age = hit ? 0 : chunk < 0 ? 0xffffffffu : max_of(~held_stamp[i], 1u);
+      const u32 age = hit ? 0 : chunk < 0 ? 0xffffffffu : max_of(~stamp, 1u);
       shared_keys[slot] = age;
       age_range.add(age);
     }

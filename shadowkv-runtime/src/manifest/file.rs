@@ -198,6 +198,7 @@ mod tests {
   "sizes": {
     "tokens": "tokens of the prompt"
   },
+  "headers": [],
   "kernels": [
     {
       "name": "key_gram",
@@ -273,7 +274,7 @@ mod tests {
         let text = TEXT.replace("ceil_div(tokens, 64)", "ceil_div(tokens 64)");
         assert_eq!(
             message(&text),
-            "manifest:42:31: kernels[0].geometry.grid[0]: expression `ceil_div(tokens 64)`: \
+            "manifest:43:31: kernels[0].geometry.grid[0]: expression `ceil_div(tokens 64)`: \
              at byte 16: expected `+`, `-`, `*` or `,`, found `6`"
         );
         let text = TEXT.replace("\"threads\"", "\"thread\"");

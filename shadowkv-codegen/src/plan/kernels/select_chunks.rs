@@ -11,6 +11,9 @@ use crate::spec::Spec;
 
 pub(super) const NAME: &str = "select_chunks";
 
+/// Slots a thread asks for at the start, if it has no more; more would not fit its registers.
+const HELD_SLOTS: u32 = 2;
+
 /// Digits of the radix selection.
 const RADIX_BITS: u32 = 11;
 
@@ -97,6 +100,7 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
     )?;
 
     let threads = warps * 32;
+    let slots_per_thread = resident.div_ceil(threads);
     let bins = 1 << RADIX_BITS;
     let shared = (keys_shared + bins + 2 * selected + scalars(warps)) * 4;
     // Enough parts for shared memory, and as many more as fill the GPU once: ceil_div(a + 1, b) - 1 is the floor of a / b.
@@ -200,7 +204,12 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             constant("RADIX_BITS", RADIX_BITS, "bits of a digit of the radix selection"),
             constant("RADIX_BINS", bins, "values of a digit"),
             constant("BINS_PER_THREAD", bins / threads, "bins a thread sums"),
-            constant("SLOTS_PER_THREAD", resident.div_ceil(threads), "slots a thread looks after"),
+            constant("SLOTS_PER_THREAD", slots_per_thread, "slots a thread looks after"),
+            constant(
+                "HELD_SLOTS",
+                slots_per_thread.min(HELD_SLOTS),
+                "of them, slots a thread asks for early",
+            ),
             constant("SCALARS", scalars(warps), "words that warps and threads tell each other"),
             constant("SHARED_BYTES", shared, "dynamic shared memory"),
         ],
