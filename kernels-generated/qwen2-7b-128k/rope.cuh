@@ -61,19 +61,20 @@ enum : int {
   PAIR_RUN = ROPE_INTERLEAVED || ROTARY_PAIRS % 4 == 0 ? 4 : ROTARY_PAIRS % 2 == 0 ? 2 : 1,
 };
 
-// Sine and cosine to 1e-7 absolute for |angle| < 2^21: Cody-Waite reduction to a quadrant with pi/2 in three
-// parts, then polynomials on [-pi/4, pi/4]. No table, no slow path, no fast intrinsic on an unreduced angle.
+// Sine and cosine to 1e-7 absolute for 0 <= angle < 2^21: Cody-Waite reduction to a quadrant with pi/2 in three parts,
+// then polynomials. They are fitted on [-0.98, 0.98], beyond pi/4, because the rounded quotient of a large angle may be
+// off by an eighth. No table, no slow path, no fast intrinsic on an unreduced angle.
 DEVICE void sine_cosine(float angle, float& sine, float& cosine) {
   const float quadrant = rintf(angle * 0.6366197723675814f);
   float r = fmaf(-quadrant, 1.5707963705062866f, angle);
   r = fmaf(-quadrant, -4.371138828673793e-8f, r);
   r = fmaf(-quadrant, -1.71512451e-15f, r);
   const float r2 = r * r;
-  float s = fmaf(-1.9515295891e-4f, r2, 8.3321608736e-3f);
-  s = fmaf(s, r2, -1.6666654611e-1f);
+  float s = fmaf(-1.930220824e-4f, r2, 8.330018982e-3f);
+  s = fmaf(s, r2, -1.66666049e-1f);
   s = fmaf(s * r2, r, r);
-  float c = fmaf(2.443315711809948e-5f, r2, -1.388731625493765e-3f);
-  c = fmaf(c, r2, 4.166664568298827e-2f);
+  float c = fmaf(2.423434228e-5f, r2, -1.388515695e-3f);
+  c = fmaf(c, r2, 4.166659e-2f);
   c = fmaf(c, r2, -0.5f);
   c = fmaf(c, r2, 1.0f);
   const int q = int(quadrant);

@@ -18,7 +18,7 @@ extern "C" __global__ void __launch_bounds__(256) scale(float* x, float by, int 
 
 #[test]
 fn every_architecture() {
-    let Some(nvrtc) = common::nvrtc() else { return };
+    let nvrtc = common::nvrtc();
     for arch in nvrtc.supported_archs() {
         let compiled = nvrtc.compile(&CompileRequest::new("scale.cu", GOOD, arch));
         let compiled = compiled.unwrap();
@@ -49,7 +49,7 @@ fn every_architecture() {
 
 #[test]
 fn same_source_same_bytes_from_many_threads() {
-    let Some(nvrtc) = common::nvrtc() else { return };
+    let nvrtc = common::nvrtc();
     let request = CompileRequest {
         line_info: true,
         ..CompileRequest::new("scale.cu", GOOD, Arch::Sm80)
@@ -68,7 +68,7 @@ fn same_source_same_bytes_from_many_threads() {
 
 #[test]
 fn a_mistake_in_the_source() {
-    let Some(nvrtc) = common::nvrtc() else { return };
+    let nvrtc = common::nvrtc();
     let source = "#line 7 \"templates/wrong.cu\"\nextern \"C\" __global__ void k(float* y) {\n  y[0] = missing;\n}\n";
     let failure = nvrtc
         .compile(&CompileRequest::new("wrong.cu", source, Arch::Sm80))
@@ -87,7 +87,7 @@ fn a_mistake_in_the_source() {
 
 #[test]
 fn a_mistake_in_inline_ptx() {
-    let Some(nvrtc) = common::nvrtc() else { return };
+    let nvrtc = common::nvrtc();
     let source = "extern \"C\" __global__ void k(float* y) { asm volatile(\"bogus.f32 %0;\" :: \"f\"(y[0])); }";
     let failure = nvrtc
         .compile(&CompileRequest::new("wrong.cu", source, Arch::Sm80))
@@ -105,7 +105,7 @@ fn a_mistake_in_inline_ptx() {
 
 #[test]
 fn too_much_static_shared_memory() {
-    let Some(nvrtc) = common::nvrtc() else { return };
+    let nvrtc = common::nvrtc();
     let source = "extern \"C\" __global__ void k(float* y) { __shared__ float t[20000]; t[threadIdx.x] = y[0]; __syncthreads(); y[1] = t[threadIdx.x ^ 1]; }";
     let failure = nvrtc
         .compile(&CompileRequest::new("big.cu", source, Arch::Sm90))
@@ -116,7 +116,7 @@ fn too_much_static_shared_memory() {
 
 #[test]
 fn options_that_nvrtc_or_we_refuse() {
-    let Some(nvrtc) = common::nvrtc() else { return };
+    let nvrtc = common::nvrtc();
     let compile = |source: &str, options: &[String]| {
         let request = CompileRequest {
             options,

@@ -134,10 +134,6 @@ fn long_diffs_are_cut_and_colours_are_a_choice() {
 fn what_is_checked_in_is_current() {
     let specs = crate::support::repository("model-specs");
     let generated = crate::support::repository("kernels-generated");
-    if !generated.exists() {
-        eprintln!("nothing is checked in");
-        return;
-    }
     let mut specs: Vec<_> = std::fs::read_dir(specs)
         .unwrap()
         .map(|entry| entry.unwrap().path())

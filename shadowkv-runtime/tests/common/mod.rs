@@ -12,20 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shadowkv_runtime::nvrtc::wheel::{Progress, WheelError};
-use shadowkv_runtime::nvrtc::{Nvrtc, NvrtcError, NvrtcOptions};
+use shadowkv_runtime::nvrtc::{Nvrtc, NvrtcOptions};
 
-/// A compiler, from wherever this machine has it; `None` (and a word about it) only where none can
-/// be had: no network, no Python, downloads off.
-pub(crate) fn nvrtc() -> Option<Nvrtc> {
+/// A compiler, from wherever this machine has it. A machine without one fails the test: nothing would have been tried.
+pub(crate) fn nvrtc() -> Nvrtc {
     let say = |step: &Progress| eprintln!("{step}");
-    match Nvrtc::open(&NvrtcOptions::from_environment(), &say) {
-        Ok(nvrtc) => Some(nvrtc),
-        Err(NvrtcError::NotFound { install, .. }) if unobtainable(&install) => {
-            eprintln!("skipped, no NVRTC to be had: {install}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    Nvrtc::open(&NvrtcOptions::from_environment(), &say).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Whether it is the machine, not the program, that stands in the way.

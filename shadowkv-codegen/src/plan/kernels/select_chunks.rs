@@ -14,7 +14,7 @@ pub(super) const NAME: &str = "select_chunks";
 /// Slots a thread asks for at the start, if it has no more; more would not fit its registers.
 const HELD_SLOTS: u32 = 2;
 
-/// Digits of the radix selection.
+/// Bits of a digit of the radix selection.
 const RADIX_BITS: u32 = 11;
 
 /// Most keys of a block: far more than shared memory holds.
@@ -33,9 +33,9 @@ pub struct SelectChunksTile {
 }
 
 impl SelectChunksTile {
-    /// Lists are shared by several blocks where that fills an otherwise idle GPU, 2048 chunks each and four times what
-    /// is selected at least, and where they
-    /// exceed the keys in shared memory: 16384 (131072 tokens at 8 a chunk), fewer where the slots' lists leave less room.
+    /// Several blocks share a list where that fills an otherwise idle GPU (each then has 2048 chunks and four times what
+    /// is selected at least), and where it exceeds the keys in shared memory: 16384, that is 131072 tokens at 8 a chunk,
+    /// and fewer where the slots' lists leave less room.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> SelectChunksTile {
         let warps = 16;
         let words = limits.shared_bytes_per_block / 4;
