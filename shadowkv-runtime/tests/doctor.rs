@@ -7,7 +7,6 @@ mod common;
 use shadowkv_runtime::cache::Cache;
 use shadowkv_runtime::doctor::{DoctorOptions, DoctorReport};
 use shadowkv_runtime::env::Environment;
-use shadowkv_runtime::nvrtc::Nvrtc;
 use shadowkv_runtime::nvrtc::discover::Search;
 use shadowkv_runtime::nvrtc::wheel::Installer;
 
@@ -75,5 +74,5 @@ fn this_machine() {
         .chosen
         .as_ref()
         .map(|chosen| chosen.library.as_path());
-    assert_eq!(library, nvrtc.as_ref().map(Nvrtc::path));
+    assert_eq!(library, Some(nvrtc.path()));
 }
