@@ -173,7 +173,7 @@ fn racing_installations_and_healing() {
             .collect()
     });
     for result in results {
-        result.unwrap_or_else(|error| panic!("{error}"));
+        result.unwrap();
     }
     let is_download = |step: &&Progress| matches!(step, Progress::Downloading { .. });
     let downloads =
