@@ -1,0 +1,7 @@
+//! What the arithmetic instructions compute, as plain functions over the 32 lanes of a warp.
+
+/// One 32-bit value per lane.
+pub type Lanes32 = [u32; 32];
+
+/// One 64-bit value per lane.
+pub type Lanes64 = [u64; 32];
