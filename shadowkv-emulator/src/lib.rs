@@ -4,4 +4,5 @@
 //! PTX text -> [`ptx`] (parsed) -> `program` (decoded, registers in slots) -> `exec` (32 lanes an instruction).
 
 pub mod arith;
+pub mod program;
 pub mod ptx;

@@ -1,0 +1,3 @@
+//! A kernel made ready to execute.
+
+pub mod allocate;
