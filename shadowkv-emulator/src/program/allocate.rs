@@ -56,10 +56,7 @@ pub struct Allocation {
 /// written while sources are read. A register that may be read before it is written has its rows to itself from the
 /// first instruction to the last such read.
 pub fn allocate(widths: &[u8], usages: &[Usage]) -> Allocation {
-    let width = |register: usize| widths.get(register).copied().unwrap_or(0);
-    let ranges = liveness::ranges(widths.len(), usages, |register| {
-        width(register as usize) > 0
-    });
+    let ranges = liveness::ranges(widths, usages);
     let mut row = vec![0; widths.len()];
     let mut slots = Slots::default();
     // Wide registers first: narrow ones then fill what is left, and never part two rows that a wide one needs.
@@ -68,7 +65,7 @@ pub fn allocate(widths: &[u8], usages: &[Usage]) -> Allocation {
             .iter()
             .enumerate()
             .filter(|(register, ranges)| {
-                !ranges.is_empty() && u32::from(width(*register)).next_power_of_two() == rows
+                !ranges.is_empty() && u32::from(widths[*register]).next_power_of_two() == rows
             })
             .map(|(register, ranges)| (&ranges[..], register))
             .collect();

@@ -1,5 +1,7 @@
 //! When registers are alive: backward data flow over basic blocks.
 
+use std::collections::VecDeque;
+
 use super::{Successors, Usage};
 
 /// Instructions from `start` to before `end`.
@@ -9,36 +11,57 @@ pub(super) struct Range {
     pub(super) end: u32,
 }
 
-/// For each of `registers` registers that is `wanted`, the instructions at which it is alive, read or written: disjoint
-/// ranges in order.
-pub(super) fn ranges(
-    registers: usize,
-    usages: &[Usage],
-    wanted: impl Fn(u32) -> bool,
-) -> Vec<Vec<Range>> {
+/// Whether `register` is to have rows.
+fn has_rows(widths: &[u8], register: u32) -> bool {
+    widths
+        .get(register as usize)
+        .is_some_and(|&width| width > 0)
+}
+
+/// For each register that has a width, the instructions at which it is alive, read or written: disjoint ranges in
+/// order.
+pub(super) fn ranges(widths: &[u8], usages: &[Usage]) -> Vec<Vec<Range>> {
     let blocks = blocks(usages);
-    let flow = Flow::solve(registers, usages, &blocks);
+    let flow = Flow::solve(widths, usages, &blocks);
+    let wanted = |register: &&u32| has_rows(widths, **register);
     let mut alive = Alive {
-        until: vec![0; registers],
-        ranges: vec![Vec::new(); registers],
+        until: vec![0; widths.len()],
+        ranges: vec![Vec::new(); widths.len()],
     };
-    let wanted = |register: &&u32| (**register as usize) < registers && wanted(**register);
+    // Registers alive at the end of the block at hand, which is where the next one begins.
+    let mut following = vec![0; flow.live_in.words];
     for (block, range) in blocks.iter().enumerate().rev() {
-        for register in flow.live_out(block).iter().filter(wanted) {
-            alive.read(*register, range.end - 1);
+        let live_out = flow.live_out(block);
+        // Most stay alive from block to block: touching only the others keeps long kernels cheap.
+        for register in flow.registers(
+            following
+                .iter()
+                .zip(&live_out)
+                .map(|(next, out)| next & !out),
+        ) {
+            alive.begin(register, range.end);
+        }
+        for register in flow.registers(
+            live_out
+                .iter()
+                .zip(&following)
+                .map(|(out, next)| out & !next),
+        ) {
+            alive.read(register, range.end - 1);
         }
         for index in (range.start..range.end).rev() {
             let usage = &usages[index as usize];
-            for register in usage.writes.iter().filter(wanted) {
-                alive.write(*register, index, usage.guarded);
+            for &register in usage.writes.iter().filter(wanted) {
+                alive.write(register, index, usage.guarded);
             }
-            for register in usage.reads.iter().filter(wanted) {
-                alive.read(*register, index);
+            for &register in usage.reads.iter().filter(wanted) {
+                alive.read(register, index);
             }
         }
-        for register in flow.live_in(block).iter().filter(wanted) {
-            alive.begin(*register, range.start);
-        }
+        following.copy_from_slice(flow.live_in.of(block));
+    }
+    for register in flow.registers(following.into_iter()) {
+        alive.begin(register, 0);
     }
     for ranges in &mut alive.ranges {
         ranges.reverse();
@@ -155,9 +178,9 @@ struct Flow {
 }
 
 impl Flow {
-    fn solve(registers: usize, usages: &[Usage], blocks: &[Range]) -> Flow {
-        let shared = shared(registers, usages, blocks);
-        let mut number = vec![None; registers];
+    fn solve(widths: &[u8], usages: &[Usage], blocks: &[Range]) -> Flow {
+        let shared = shared(widths, usages, blocks);
+        let mut number = vec![None; widths.len()];
         for (index, register) in shared.iter().enumerate() {
             number[*register as usize] = Some(index);
         }
@@ -190,9 +213,10 @@ impl Flow {
 
     /// Adds what successors need and blocks do not write, until nothing changes.
     fn propagate(&mut self, killed: &Sets, predecessors: &[Vec<usize>]) {
-        let mut waiting: Vec<usize> = (0..predecessors.len()).collect();
+        // A queue: a stack would go over the same blocks again and again where jumps are many.
+        let mut waiting: VecDeque<usize> = (0..predecessors.len()).rev().collect();
         let mut is_waiting = vec![true; predecessors.len()];
-        while let Some(block) = waiting.pop() {
+        while let Some(block) = waiting.pop_front() {
             is_waiting[block] = false;
             let mut changed = false;
             for successor in self.successors[block].into_iter().flatten() {
@@ -206,25 +230,22 @@ impl Flow {
             if changed {
                 for &predecessor in &predecessors[block] {
                     if !std::mem::replace(&mut is_waiting[predecessor], true) {
-                        waiting.push(predecessor);
+                        waiting.push_back(predecessor);
                     }
                 }
             }
         }
     }
 
-    fn live_in(&self, block: usize) -> Vec<u32> {
-        self.registers(self.live_in.of(block).iter().copied())
-    }
-
-    fn live_out(&self, block: usize) -> Vec<u32> {
+    /// Registers alive where `block` ends, as a set.
+    fn live_out(&self, block: usize) -> Vec<u64> {
         let mut words = vec![0; self.live_in.words];
         for successor in self.successors[block].into_iter().flatten() {
             for (word, more) in words.iter_mut().zip(self.live_in.of(successor)) {
                 *word |= more;
             }
         }
-        self.registers(words.into_iter())
+        words
     }
 
     /// Registers of a set.
@@ -241,29 +262,27 @@ impl Flow {
 }
 
 /// Registers that some block may read before it writes them.
-fn shared(registers: usize, usages: &[Usage], blocks: &[Range]) -> Vec<u32> {
+fn shared(widths: &[u8], usages: &[Usage], blocks: &[Range]) -> Vec<u32> {
     // The block that last wrote a register, counted from 1.
-    let mut written = vec![0; registers];
-    let mut is_shared = vec![false; registers];
+    let mut written = vec![0; widths.len()];
+    let mut is_shared = vec![false; widths.len()];
+    let wanted = |register: &&u32| has_rows(widths, **register);
     for (block, range) in blocks.iter().enumerate() {
         for usage in &usages[range.start as usize..range.end as usize] {
-            for &register in usage
-                .reads
-                .iter()
-                .filter(|&&register| (register as usize) < registers)
-            {
+            for &register in usage.reads.iter().filter(wanted) {
                 is_shared[register as usize] |= written[register as usize] != block + 1;
             }
-            if !usage.guarded {
-                for &register in &usage.writes {
-                    if let Some(written) = written.get_mut(register as usize) {
-                        *written = block + 1;
-                    }
-                }
+            for &register in usage
+                .writes
+                .iter()
+                .filter(|_| !usage.guarded)
+                .filter(wanted)
+            {
+                written[register as usize] = block + 1;
             }
         }
     }
-    (0..registers as u32)
+    (0..widths.len() as u32)
         .filter(|&register| is_shared[register as usize])
         .collect()
 }
