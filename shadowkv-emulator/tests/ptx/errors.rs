@@ -95,6 +95,10 @@ fn modules() {
             "ptx:1:12: expected a performance directive or a kernel's body, found `.fast`",
         ),
         (
+            ".entry k() { }\n.entry k() { }",
+            "ptx:2:8: `k` is declared twice",
+        ),
+        (
             ".entry k() ret;",
             "ptx:1:12: expected a kernel's body, found `ret`",
         ),

@@ -1,7 +1,7 @@
 //! Entry points: parameters and performance directives.
 
 use super::super::ast::{Kernel, Parameter, Symbol};
-use super::super::error::ParseError;
+use super::super::error::{ParseError, quoted};
 use super::super::lexer::Token;
 use super::body::Body;
 use super::declaration::bytes_of;
@@ -13,8 +13,10 @@ impl Parser<'_> {
     pub(super) fn entry(&mut self) -> Result<(), ParseError> {
         let position = self.position;
         self.advance()?;
+        let name_position = self.position;
+        let name = self.word("a kernel's name")?;
         let mut body = Body::new(Kernel {
-            name: self.word("a kernel's name")?.to_owned(),
+            name: name.to_owned(),
             position,
             ..Kernel::default()
         });
@@ -30,6 +32,12 @@ impl Parser<'_> {
                 Token::Mark('{') => break,
                 _ => return self.expected("a kernel's body"),
             }
+        }
+        if !self.kernel_names.insert(name) {
+            return Err(ParseError::new(
+                name_position,
+                format!("{} is declared twice", quoted(name)),
+            ));
         }
         self.advance()?;
         self.body(&mut body)?;

@@ -10,7 +10,7 @@ mod module;
 mod operand;
 mod scope;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::ast::{Module, Position, Symbol};
 use super::error::ParseError;
@@ -46,6 +46,7 @@ pub(super) fn parse(text: &str) -> Result<Module, ParseError> {
         position: start,
         module: Module::default(),
         names: HashMap::new(),
+        kernel_names: HashSet::new(),
         registers_left: REGISTERS,
         initial_bytes_left: INITIAL_BYTES,
     };
@@ -63,6 +64,7 @@ struct Parser<'a> {
     module: Module,
     /// Variables of module scope.
     names: HashMap<&'a str, Symbol>,
+    kernel_names: HashSet<&'a str>,
     registers_left: usize,
     initial_bytes_left: usize,
 }
