@@ -14,6 +14,8 @@ use super::{Block, Worker};
 /// A named barrier on its way to completion.
 #[derive(Default)]
 pub(super) struct Barrier {
+    /// How often it has been completed before.
+    generation: u32,
     /// Threads that have arrived; warps of an aligned barrier count whole.
     arrived: u32,
     /// Threads it takes, where the instruction says so.
@@ -119,6 +121,16 @@ impl Worker<'_> {
             barrier.results.push((warp.index, lanes, *inst, reduction));
         }
         self.progress += 1;
+        let generation = barrier.generation;
+        // A counted barrier is complete at once, whoever else may be on the way.
+        if wanted.is_some_and(|wanted| barrier.arrived >= wanted) {
+            let next = Barrier {
+                generation: generation + 1,
+                ..Barrier::default()
+            };
+            let complete = std::mem::replace(barrier, next);
+            block.complete.push((number as u8, complete));
+        }
         if !kind.waits {
             return Flow::Next;
         }
@@ -128,6 +140,7 @@ impl Worker<'_> {
                 lanes,
             },
             barrier: number as u8,
+            generation,
         });
         warp.current.lanes &= !lanes;
         warp.current.pc += 1;
@@ -154,57 +167,62 @@ impl Worker<'_> {
 
     /// Completes every barrier that all its threads have reached; whether there was any.
     pub(super) fn release_barriers(&mut self, block: &mut Block, warps: &mut [Warp]) -> bool {
-        let mut any = false;
-        for number in 0..block.barriers.len() {
-            let alive: u32 = warps.iter().map(|warp| warp.alive.count_ones()).sum();
-            let barrier = &block.barriers[number];
-            if barrier.arrived == 0 {
-                continue;
-            }
-            let wanted = barrier.wanted.unwrap_or(alive);
-            if barrier.arrived < wanted {
-                continue;
-            }
-            any = true;
-            let barrier = std::mem::take(&mut block.barriers[number]);
-            for (index, lanes, inst, reduction) in &barrier.results {
-                let Some(warp) = warps.get_mut(*index as usize) else {
-                    continue;
+        let alive: u32 = warps.iter().map(|warp| warp.alive.count_ones()).sum();
+        for (number, barrier) in block.barriers.iter_mut().enumerate() {
+            if barrier.arrived > 0 && barrier.wanted.is_none() && barrier.arrived >= alive {
+                let next = Barrier {
+                    generation: barrier.generation + 1,
+                    ..Barrier::default()
                 };
-                let truth = |value: bool| if value { u32::MAX } else { 0 };
-                match reduction {
-                    BarrierReduction::Popc => {
-                        warp.registers.put32(inst.d, &[barrier.votes; 32], *lanes);
-                    }
-                    BarrierReduction::And => {
-                        let all = truth(barrier.votes == barrier.asked);
-                        Self::set_predicate(warp, inst.p, all, *lanes);
-                    }
-                    BarrierReduction::Or => {
-                        Self::set_predicate(warp, inst.p, truth(barrier.votes > 0), *lanes);
-                    }
-                }
-            }
-            let running = warps.iter().filter(|warp| warp.alive != 0).count();
-            let whole = barrier.warps.len() >= running;
-            if whole {
-                self.end_epoch(block, warps);
-            } else {
-                self.end_partly(block, warps, &barrier.warps);
-            }
-            for warp in warps.iter_mut() {
-                let mut released = Vec::new();
-                warp.waiting.retain(|waiting| {
-                    let here = usize::from(waiting.barrier) == number;
-                    if here {
-                        released.push(waiting.group);
-                    }
-                    !here
-                });
-                warp.others.append(&mut released);
+                let complete = std::mem::replace(barrier, next);
+                block.complete.push((number as u8, complete));
             }
         }
+        let complete = std::mem::take(&mut block.complete);
+        let any = !complete.is_empty();
+        for (number, barrier) in complete {
+            self.release(block, warps, number, &barrier);
+        }
         any
+    }
+
+    fn release(&mut self, block: &mut Block, warps: &mut [Warp], number: u8, barrier: &Barrier) {
+        for (index, lanes, inst, reduction) in &barrier.results {
+            let Some(warp) = warps.get_mut(*index as usize) else {
+                continue;
+            };
+            let truth = |value: bool| if value { u32::MAX } else { 0 };
+            match reduction {
+                BarrierReduction::Popc => {
+                    warp.registers.put32(inst.d, &[barrier.votes; 32], *lanes);
+                }
+                BarrierReduction::And => {
+                    let all = truth(barrier.votes == barrier.asked);
+                    Self::set_predicate(warp, inst.p, all, *lanes);
+                }
+                BarrierReduction::Or => {
+                    Self::set_predicate(warp, inst.p, truth(barrier.votes > 0), *lanes);
+                }
+            }
+        }
+        let everybody = warps
+            .iter()
+            .all(|warp| warp.alive == 0 || barrier.warps.contains(&warp.index));
+        if everybody {
+            self.end_epoch(block, warps);
+        } else {
+            self.end_partly(block, warps, &barrier.warps);
+        }
+        for warp in warps.iter_mut() {
+            let others = &mut warp.others;
+            warp.waiting.retain(|waiting| {
+                let here = waiting.barrier == number && waiting.generation == barrier.generation;
+                if here {
+                    others.push(waiting.group);
+                }
+                !here
+            });
+        }
     }
 
     /// A barrier of the whole block: what was touched before it is compared, and forgotten.

@@ -102,6 +102,8 @@ pub(crate) struct Block {
     /// What the block knows of others.
     pub(crate) clock: Clock,
     barriers: [Barrier; 17],
+    /// Barriers that are complete, and whose threads have not been let go yet.
+    complete: Vec<(u8, Barrier)>,
     /// Stretches of warps that ended at barriers of part of the block, and that some warp is not ordered after yet.
     stretches: Vec<Stretch>,
     bulk: Bulk,

@@ -21,6 +21,8 @@ pub(crate) struct Group {
 pub(crate) struct Waiting {
     pub(crate) group: Group,
     pub(crate) barrier: u8,
+    /// How often the barrier had been completed when they arrived.
+    pub(crate) generation: u32,
 }
 
 /// A warp of a block at work.
