@@ -55,7 +55,7 @@ impl Worker<'_> {
         let lane = lanes.trailing_zeros();
         let actor = Self::actor(block, warp, lane);
         if kind.aligned && lanes != warp.alive {
-            if self.park(warp, lanes) {
+            if Self::park(warp, lanes) {
                 return Flow::Moved;
             }
             let missing = warp.alive & !lanes;
@@ -115,7 +115,11 @@ impl Worker<'_> {
         }
         if let Some(reduction) = kind.reduction {
             let predicate = warp.predicates[usize::from(inst.q)];
-            let predicate = if inst.listed == 1 { !predicate } else { predicate };
+            let predicate = if inst.listed == 1 {
+                !predicate
+            } else {
+                predicate
+            };
             barrier.votes += (predicate & lanes).count_ones();
             barrier.asked += lanes.count_ones();
             barrier.results.push((warp.index, lanes, *inst, reduction));
@@ -148,7 +152,7 @@ impl Worker<'_> {
     }
 
     /// Lets the other groups of a warp run first, in the hope that they come here too; `false` if there are none.
-    pub(super) fn park(&mut self, warp: &mut Warp, lanes: u32) -> bool {
+    pub(super) fn park(warp: &mut Warp, lanes: u32) -> bool {
         if warp.others.is_empty() || lanes != warp.current.lanes {
             return false;
         }
@@ -161,7 +165,7 @@ impl Worker<'_> {
         let masks = *warp.registers.get32(inst.a);
         self.members(block, warp, &masks, lanes);
         warp.touched.pass_warp_sync();
-        warp.warp_syncs += 1;
+        warp.syncs += 1;
         warp.interval = 0;
     }
 
@@ -241,7 +245,7 @@ impl Worker<'_> {
         for warp in warps.iter_mut() {
             warp.touched.clear();
             warp.interval = 0;
-            warp.warp_syncs = 0;
+            warp.syncs = 0;
             warp.stretch = 1;
             warp.order = [0; WARPS];
             if !warp.clock.is_empty() {
@@ -255,12 +259,18 @@ impl Worker<'_> {
     fn end_partly(&mut self, block: &mut Block, warps: &mut [Warp], members: &[u32]) {
         let mut order = [0; WARPS];
         let mut clock = Clock::default();
-        for warp in warps.iter_mut().filter(|warp| members.contains(&warp.index)) {
+        for warp in warps
+            .iter_mut()
+            .filter(|warp| members.contains(&warp.index))
+        {
             self.end_stretch(block, warp);
             clock.join(&warp.clock);
             join_order(&mut order, &warp.order);
         }
-        for warp in warps.iter_mut().filter(|warp| members.contains(&warp.index)) {
+        for warp in warps
+            .iter_mut()
+            .filter(|warp| members.contains(&warp.index))
+        {
             warp.order = order;
             warp.clock = clock.clone();
         }
@@ -288,10 +298,11 @@ impl Worker<'_> {
     /// Compares what a warp has touched with earlier stretches of others that nothing orders before it.
     fn compare_stretches(&mut self, block: &Block, warp: &Warp) {
         for stretch in &block.stretches {
-            if stretch.warp != warp.index
-                && warp.order[stretch.warp as usize] < stretch.number
-            {
-                let pair = [(stretch.warp, &stretch.touched), (warp.index, &warp.touched)];
+            if stretch.warp != warp.index && warp.order[stretch.warp as usize] < stretch.number {
+                let pair = [
+                    (stretch.warp, &stretch.touched),
+                    (warp.index, &warp.touched),
+                ];
                 self.shared_races(block, &pair);
             }
         }
