@@ -169,7 +169,7 @@ pub struct DeviceError {
 
 impl DeviceError {
     /// An error of `operation` (a verb and its object), with the device's own words.
-    pub fn new(operation: impl Into<String>, message: impl ToString) -> DeviceError {
+    pub fn new(operation: impl Into<String>, message: &impl ToString) -> DeviceError {
         DeviceError {
             operation: operation.into(),
             message: message.to_string(),

@@ -5,7 +5,7 @@ pub fn bf16_bits(value: f64) -> u16 {
     let single = value as f32;
     let mut bits = single.to_bits();
     // Rounded twice, a value just beside the middle of two bfloat16 numbers would become the middle itself.
-    if bits & 0xffff == 0x8000 && f64::from(single) != value {
+    if bits & 0xffff == 0x8000 && f64::from(single).to_bits() != value.to_bits() {
         if f64::from(single).abs() < value.abs() {
             bits += 1;
         } else {

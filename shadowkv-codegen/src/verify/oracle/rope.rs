@@ -6,6 +6,10 @@ use crate::spec::{Rope, RopeLayout, RopeScaling};
 
 /// The rotation that a spec's `rope` block means.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`rotary_dim` is the spec's own name"
+)]
 pub struct Rotary {
     /// Radians per position, `[tables][rotary_dim / 2]`: computed in `f64`, rounded once.
     pub frequencies: Vec<Vec<f32>>,
@@ -110,7 +114,11 @@ fn definition(rope: &Rope) -> (Vec<Vec<f64>>, f64) {
             };
             let low = dimension(*beta_fast).floor().max(0.0);
             let high = dimension(*beta_slow).ceil().min(dim - 1.0);
-            let high = if low == high { high + 0.001 } else { high };
+            let high = if high - low == 0.0 {
+                high + 0.001
+            } else {
+                high
+            };
             let scaled = |(index, frequency): (usize, f64)| {
                 let ramp = ((index as f64 - low) / (high - low)).clamp(0.0, 1.0);
                 let interpolated = frequency / factor;
