@@ -1,7 +1,19 @@
 //! What the arithmetic instructions compute, as plain functions over the 32 lanes of a warp.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a row vectorises with the features of the caller it is inlined into"
+)]
+
 /// One 32-bit value per lane.
 pub type Lanes32 = [u32; 32];
 
 /// One 64-bit value per lane.
 pub type Lanes64 = [u64; 32];
+
+pub mod tensor;
+pub mod approx;
+pub mod convert;
+pub mod half;
+pub mod integer;
+pub(crate) mod atomic;

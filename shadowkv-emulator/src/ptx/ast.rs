@@ -63,6 +63,7 @@ pub enum ScalarType {
     F64,
 }
 
+#[allow(clippy::enum_glob_use, reason = "tables of every variant")]
 impl ScalarType {
     /// The type called `name`, without its dot.
     pub fn from_name(name: &str) -> Option<ScalarType> {

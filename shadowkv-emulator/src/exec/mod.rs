@@ -1,0 +1,149 @@
+//! Execution: launches, blocks, warps, and 32 lanes an instruction.
+
+use crate::arith::tensor::TensorModel;
+use crate::counters::Site;
+use crate::memory::interval::{Clock, Now};
+use crate::memory::view::View;
+use crate::program::Program;
+
+mod alu;
+mod atomics;
+mod banks;
+mod barrier;
+mod block;
+mod bulk;
+mod copies;
+mod lanes;
+mod launch;
+mod local;
+mod memory;
+pub(crate) mod notes;
+pub(crate) mod rows;
+mod sectors;
+mod shared;
+mod special;
+mod step;
+mod warp;
+
+pub(crate) use launch::run;
+
+use barrier::Barrier;
+use bulk::Bulk;
+use notes::Notes;
+use shared::{Shared, SharedTrouble};
+use warp::Warp;
+
+/// What is the same for all of a launch.
+pub(crate) struct Context<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) grid: [u32; 3],
+    pub(crate) block: [u32; 3],
+    /// Bytes of shared memory of a block, declared and dynamic.
+    pub(crate) shared_bytes: u32,
+    pub(crate) dynamic_shared_bytes: u32,
+    pub(crate) parameters: &'a [u8],
+    pub(crate) multiprocessors: u32,
+    pub(crate) tensor: TensorModel,
+    /// Warp instructions after which the launch is given up.
+    pub(crate) most_instructions: u64,
+    /// Blocks that are at work at a time where they communicate.
+    pub(crate) resident_blocks: u32,
+}
+
+impl Context<'_> {
+    pub(crate) fn threads(&self) -> u32 {
+        self.block[0] * self.block[1] * self.block[2]
+    }
+
+    pub(crate) fn warps(&self) -> u32 {
+        self.threads().div_ceil(32)
+    }
+
+    pub(crate) fn blocks(&self) -> u64 {
+        self.grid.iter().map(|&blocks| u64::from(blocks)).product()
+    }
+
+    /// Coordinates of block `number`.
+    pub(crate) fn coordinates(&self, number: u32) -> [u32; 3] {
+        let [x, y, _] = self.grid;
+        [number % x, number / x % y, number / x / y]
+    }
+
+    /// Coordinates of `lane` of `warp` within its block.
+    pub(crate) fn thread(&self, warp: u32, lane: u32) -> [u32; 3] {
+        let thread = warp * 32 + lane;
+        let [x, y, _] = self.block;
+        [thread % x, thread / x % y, thread / (x * y)]
+    }
+}
+
+/// What one thread of the host works with.
+pub(crate) struct Worker<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) view: View<'a>,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) divergent: u64,
+    pub(crate) notes: Notes<'a>,
+    /// What was released at addresses of global memory.
+    pub(crate) released: std::collections::BTreeMap<u64, Clock>,
+    /// Grows with everything that another warp may be waiting for.
+    pub(crate) progress: u64,
+    pub(crate) executed: u64,
+    troubles: Vec<(u32, SharedTrouble)>,
+}
+
+/// A block at work, its warps apart.
+pub(crate) struct Block {
+    pub(crate) number: u32,
+    pub(crate) coordinates: [u32; 3],
+    /// Barriers of the whole block that it has passed.
+    pub(crate) epoch: u32,
+    pub(crate) shared: Shared,
+    /// What the block knows of others.
+    pub(crate) clock: Clock,
+    barriers: [Barrier; 17],
+    bulk: Bulk,
+    /// A finding after which nothing that follows would mean anything.
+    pub(crate) failed: bool,
+}
+
+/// Why a warp stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its lanes wait at barriers, or have exited.
+    Blocked,
+    /// It has used up its turn, or waits for memory to change.
+    Yield,
+    /// The block has failed.
+    Failed,
+}
+
+impl Worker<'_> {
+    /// The warp's interval in global memory, begun if it is not there.
+    #[inline(always)]
+    fn interval(&mut self, block: &Block, warp: &mut Warp) -> u32 {
+        if warp.interval == 0 {
+            warp.interval = self.view.begin_interval(
+                block.number,
+                block.epoch,
+                warp.index as u16,
+                warp.warp_syncs,
+            );
+        }
+        warp.interval
+    }
+}
+
+/// Who is at work.
+#[inline(always)]
+fn now<'n>(block: &'n Block, warp: &'n Warp) -> Now<'n> {
+    Now {
+        block: block.number,
+        epoch: block.epoch,
+        warp: warp.index as u16,
+        warp_syncs: warp.warp_syncs,
+        interval: warp.interval,
+        lane: 0,
+        clocks: [&block.clock, &warp.clock],
+    }
+}

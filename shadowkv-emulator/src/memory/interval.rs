@@ -1,0 +1,266 @@
+//! Intervals: stretches of a warp's execution between two points that order it with others, and what orders them.
+//!
+//! Within a block, everything before a barrier comes before everything after it, and within a warp everything before a
+//! `bar.warp.sync` before everything after it. Between blocks only releases and acquires order (PTX ISA, memory
+//! consistency model): a [`Clock`] says what of other blocks a block knows to have happened.
+
+use std::collections::BTreeMap;
+
+use super::page::{EVERYBODY, Tag, interval_of, same_thread};
+
+/// Most intervals of one worker in one launch; beyond, tags are forgotten and numbers start again.
+const MOST: u32 = EVERYBODY - 1024;
+
+/// A stretch of execution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval {
+    /// Number of the block in the grid.
+    pub(crate) block: u32,
+    /// Barriers of the whole block that it has passed.
+    pub(crate) epoch: u32,
+    /// Warp, or [`GROUP`].
+    pub(crate) warp: u16,
+    /// Stands for several lanes.
+    pub(crate) several: bool,
+    /// Warp barriers that the warp has passed.
+    pub(crate) warp_syncs: u32,
+}
+
+/// Warp of an interval that stands for several warps of a block.
+pub(crate) const GROUP: u16 = u16::MAX;
+
+/// What a block knows of others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Clock {
+    known: BTreeMap<u32, Known>,
+}
+
+/// What is known of one other block: everything before `epoch`, and of that epoch what one thread did, with what its warp
+/// did before its last warp barrier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) epoch: u32,
+    pub(crate) warp: u16,
+    pub(crate) lane: u8,
+    pub(crate) warp_syncs: u32,
+}
+
+impl Clock {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Learns what `other` knows. Where both know a block in the same epoch by different threads, the later word stays: a
+    /// release sequence through one counter passes both on only by a barrier, as kernels do.
+    pub(crate) fn join(&mut self, other: &Clock) {
+        for (block, known) in &other.known {
+            self.learn(*block, *known);
+        }
+    }
+
+    pub(crate) fn learn(&mut self, block: u32, known: Known) {
+        let entry = self.known.entry(block).or_insert(known);
+        if (known.epoch, known.warp_syncs) >= (entry.epoch, entry.warp_syncs) {
+            *entry = known;
+        }
+    }
+
+    /// Whether the access tagged `lane` of `interval` is known to have happened.
+    fn covers(&self, interval: &Interval, lane: u8) -> bool {
+        let Some(known) = self.known.get(&interval.block) else {
+            return false;
+        };
+        if interval.epoch != known.epoch {
+            return interval.epoch < known.epoch;
+        }
+        interval.warp == known.warp
+            && (interval.warp_syncs < known.warp_syncs
+                || (interval.warp_syncs == known.warp_syncs
+                    && !interval.several
+                    && lane == known.lane))
+    }
+}
+
+/// Intervals of one worker.
+#[derive(Debug)]
+pub(crate) struct Intervals {
+    all: Vec<Interval>,
+    /// Number of the first interval of `all`: never 0.
+    forgotten: bool,
+}
+
+impl Intervals {
+    pub(crate) fn new() -> Intervals {
+        let nobody = Interval {
+            block: u32::MAX,
+            epoch: 0,
+            warp: GROUP,
+            several: true,
+            warp_syncs: 0,
+        };
+        Intervals {
+            all: vec![nobody; 2],
+            forgotten: false,
+        }
+    }
+
+    /// Two neighbouring numbers, the first even: a warp's interval for single lanes, and for several.
+    pub(crate) fn begin(&mut self, block: u32, epoch: u32, warp: u16, warp_syncs: u32) -> u32 {
+        if self.all.len() as u32 >= MOST {
+            self.all.truncate(2);
+            self.forgotten = true;
+        }
+        let number = self.all.len() as u32;
+        for several in [false, true] {
+            self.all.push(Interval {
+                block,
+                epoch,
+                warp,
+                several: several || warp == GROUP,
+                warp_syncs,
+            });
+        }
+        number
+    }
+
+    /// Whether numbers have started again since the last call, so that tags must be forgotten.
+    pub(crate) fn take_forgotten(&mut self) -> bool {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&Interval> {
+        self.all.get(number as usize)
+    }
+
+    /// Whether `old` happened before what its present owner does now.
+    #[cold]
+    pub(crate) fn ordered(&self, old: Tag, now: &Now<'_>) -> bool {
+        if same_thread(old, now.tag(0, (old & 31) as u32)) && old & 31 == u64::from(now.lane) {
+            return true;
+        }
+        let Some(interval) = self.get(interval_of(old)) else {
+            return false; // everybody
+        };
+        if interval.block == now.block {
+            return interval.epoch < now.epoch
+                || (interval.epoch == now.epoch
+                    && interval.warp == now.warp
+                    && interval.warp_syncs < now.warp_syncs);
+        }
+        let lane = (old & 31) as u8;
+        now.clocks
+            .iter()
+            .any(|clock| clock.covers(interval, lane))
+    }
+
+    /// The tag of a reader beside an earlier one.
+    #[cold]
+    pub(crate) fn join(&mut self, old: Tag, now: &Now<'_>, mine: Tag, group: &mut u32) -> Tag {
+        if interval_of(old) == EVERYBODY || self.ordered(old, now) {
+            return if interval_of(old) == EVERYBODY { old } else { mine };
+        }
+        let Some(&interval) = self.get(interval_of(old)) else {
+            return old;
+        };
+        let instruction = mine >> 32 << 32;
+        if interval.block != now.block || interval.epoch != now.epoch {
+            return instruction | u64::from(EVERYBODY) << 5;
+        }
+        if interval.warp == now.warp {
+            return instruction | u64::from(now.interval | 1) << 5;
+        }
+        if *group == 0 {
+            *group = self.begin(now.block, now.epoch, GROUP, 0);
+        }
+        instruction | u64::from(*group | 1) << 5
+    }
+}
+
+/// Who is at work, for judging what came before.
+#[derive(Clone, Copy)]
+pub(crate) struct Now<'a> {
+    pub(crate) block: u32,
+    pub(crate) epoch: u32,
+    pub(crate) warp: u16,
+    pub(crate) warp_syncs: u32,
+    /// Number of the warp's interval.
+    pub(crate) interval: u32,
+    pub(crate) lane: u32,
+    /// What the block and the warp know of other blocks.
+    pub(crate) clocks: [&'a Clock; 2],
+}
+
+impl Now<'_> {
+    /// Tag of `lane` at instruction `pc`.
+    #[inline(always)]
+    pub(crate) fn tag(&self, pc: u32, lane: u32) -> Tag {
+        u64::from(pc) << 32 | u64::from(self.interval << 5 | lane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now(clocks: [&Clock; 2], block: u32, epoch: u32, warp: u16, interval: u32) -> Now<'_> {
+        Now {
+            block,
+            epoch,
+            warp,
+            warp_syncs: 0,
+            interval,
+            lane: 3,
+            clocks,
+        }
+    }
+
+    #[test]
+    fn barriers_order_a_block() {
+        let none = Clock::default();
+        let mut intervals = Intervals::new();
+        let first = intervals.begin(7, 0, 0, 0);
+        let second = intervals.begin(7, 1, 1, 0);
+        let same_epoch = intervals.begin(7, 0, 1, 0);
+        let old = u64::from(first << 5);
+        assert!(intervals.ordered(old, &now([&none, &none], 7, 1, 1, second)));
+        assert!(!intervals.ordered(old, &now([&none, &none], 7, 0, 1, same_epoch)));
+        assert!(!intervals.ordered(old, &now([&none, &none], 8, 5, 1, second)));
+    }
+
+    #[test]
+    fn a_thread_is_ordered_with_itself_alone() {
+        let none = Clock::default();
+        let mut intervals = Intervals::new();
+        let number = intervals.begin(0, 0, 0, 0);
+        let now = now([&none, &none], 0, 0, 0, number);
+        assert!(intervals.ordered(now.tag(9, 3), &now));
+        assert!(!intervals.ordered(now.tag(9, 4), &now));
+    }
+
+    #[test]
+    fn clocks_order_blocks() {
+        let mut clock = Clock::default();
+        let mut intervals = Intervals::new();
+        let other = intervals.begin(1, 4, 2, 0);
+        let mine = intervals.begin(0, 0, 0, 0);
+        let old = u64::from(other << 5 | 6);
+        let known = |epoch, warp, lane| Known {
+            epoch,
+            warp,
+            lane,
+            warp_syncs: 0,
+        };
+        for (known, expected) in [
+            (known(4, 0, 0), false), // a barrier of the other block is missing
+            (known(4, 2, 6), true),  // the very thread
+            (known(5, 0, 0), true),  // after a barrier
+        ] {
+            clock.learn(1, known);
+            let none = Clock::default();
+            assert_eq!(
+                intervals.ordered(old, &now([&clock, &none], 0, 0, 0, mine)),
+                expected
+            );
+        }
+    }
+}
