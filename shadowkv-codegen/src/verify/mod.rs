@@ -8,6 +8,7 @@
 //! | to | see |
 //! | --- | --- |
 //! | verify a package | [`verify`] |
+//! | without a GPU | [`EmulatedGpu`] |
 //! | put another GPU behind it | [`device`] |
 //! | add a kernel | [`kernels`], [`oracle`] |
 
@@ -25,6 +26,7 @@ pub mod batch;
 pub mod case;
 pub mod compare;
 pub mod device;
+mod emulated;
 #[cfg(test)]
 mod fake;
 pub mod inputs;
@@ -44,6 +46,7 @@ use shadowkv_runtime::manifest::EvalError;
 use crate::compile::CompiledKernel;
 use crate::plan::{KernelPlan, Plan};
 use device::Backend;
+pub use emulated::EmulatedGpu;
 use kernels::{Sketch, Subject, Target, subject};
 use random::hash;
 pub use report::{CaseReport, KernelVerification, LeastWork, Verification};
