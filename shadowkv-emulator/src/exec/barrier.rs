@@ -1,6 +1,7 @@
 //! Barriers of a block (PTX ISA, bar and barrier) and of a warp (bar.warp.sync).
 
 use crate::finding::FindingKind;
+use crate::memory::interval::{Clock, Order, WARPS};
 use crate::program::{BarrierKind, BarrierReduction, Inst};
 
 use super::memory::verb;
@@ -24,6 +25,20 @@ pub(super) struct Barrier {
     asked: u32,
     /// Results to be handed out: warp, lanes, instruction.
     results: Vec<(u32, u32, Inst, BarrierReduction)>,
+}
+
+/// What a warp touched between two barriers of part of the block.
+pub(super) struct Stretch {
+    warp: u32,
+    number: u32,
+    touched: Touched,
+}
+
+/// Learns what another knows.
+pub(super) fn join_order(order: &mut Order, other: &Order) {
+    for (mine, theirs) in order.iter_mut().zip(other) {
+        *mine = (*mine).max(*theirs);
+    }
 }
 
 impl Worker<'_> {
@@ -194,43 +209,83 @@ impl Worker<'_> {
 
     /// A barrier of the whole block: what was touched before it is compared, and forgotten.
     pub(super) fn end_epoch(&mut self, block: &mut Block, warps: &mut [Warp]) {
-        self.shared_races(block, warps, |_| true);
+        let open: Vec<(u32, &Touched)> = warps
+            .iter()
+            .map(|warp| (warp.index, &warp.touched))
+            .collect();
+        self.shared_races(block, &open);
+        for warp in warps.iter() {
+            self.compare_stretches(block, warp);
+        }
+        block.stretches.clear();
         block.epoch += 1;
         self.view.group = 0;
         for warp in warps.iter_mut() {
             warp.touched.clear();
             warp.interval = 0;
             warp.warp_syncs = 0;
+            warp.stretch = 1;
+            warp.order = [0; WARPS];
             if !warp.clock.is_empty() {
                 block.clock.join(&warp.clock);
-                warp.clock = crate::memory::interval::Clock::default();
+                warp.clock = Clock::default();
             }
         }
     }
 
-    /// A barrier of some warps. They are compared with each other alone; towards the rest of the block it counts as a
-    /// barrier too, so that nothing is reported that is right, though something wrong may be missed.
+    /// A barrier of some warps: it orders them among themselves, and nobody else.
     fn end_partly(&mut self, block: &mut Block, warps: &mut [Warp], members: &[u32]) {
-        self.shared_races(block, warps, |warp| members.contains(&warp.index));
-        block.epoch += 1;
-        self.view.group = 0;
-        for warp in warps.iter_mut() {
-            warp.interval = 0;
-            if members.contains(&warp.index) {
-                warp.touched.clear();
-                block.clock.join(&warp.clock);
+        let mut order = [0; WARPS];
+        let mut clock = Clock::default();
+        for warp in warps.iter_mut().filter(|warp| members.contains(&warp.index)) {
+            self.end_stretch(block, warp);
+            clock.join(&warp.clock);
+            join_order(&mut order, &warp.order);
+        }
+        for warp in warps.iter_mut().filter(|warp| members.contains(&warp.index)) {
+            warp.order = order;
+            warp.clock = clock.clone();
+        }
+        block.stretches.retain(|stretch| {
+            warps.iter().any(|warp| {
+                warp.index != stretch.warp && warp.order[stretch.warp as usize] < stretch.number
+            })
+        });
+    }
+
+    /// Ends a warp's stretch: what it touched is kept for comparison with the warps that are not ordered after it.
+    pub(super) fn end_stretch(&mut self, block: &mut Block, warp: &mut Warp) {
+        self.compare_stretches(block, warp);
+        let fresh = Touched::new(self.context.shared_bytes as usize);
+        block.stretches.push(Stretch {
+            warp: warp.index,
+            number: warp.stretch,
+            touched: std::mem::replace(&mut warp.touched, fresh),
+        });
+        warp.order[warp.index as usize] = warp.stretch;
+        warp.stretch += 1;
+        warp.interval = 0;
+    }
+
+    /// Compares what a warp has touched with earlier stretches of others that nothing orders before it.
+    fn compare_stretches(&mut self, block: &Block, warp: &Warp) {
+        for stretch in &block.stretches {
+            if stretch.warp != warp.index
+                && warp.order[stretch.warp as usize] < stretch.number
+            {
+                let pair = [(stretch.warp, &stretch.touched), (warp.index, &warp.touched)];
+                self.shared_races(block, &pair);
             }
         }
     }
 
-    /// Races between the warps that `among` names.
-    fn shared_races(&mut self, block: &Block, warps: &[Warp], among: impl Fn(&Warp) -> bool) {
-        let members: Vec<&Warp> = warps.iter().filter(|warp| among(warp)).collect();
-        let touched: Vec<&Touched> = members.iter().map(|warp| &warp.touched).collect();
+    /// Races between the given warps.
+    fn shared_races(&mut self, block: &Block, open: &[(u32, &Touched)]) {
+        let touched: Vec<&Touched> = open.iter().map(|(_, touched)| *touched).collect();
         for race in shared::races(&touched) {
             let [a, b] = race.parties.map(|party| Actor {
                 block: block.number,
-                warp: members.get(party.warp).map_or(0, |warp| warp.index),
+                warp: open.get(party.warp).map_or(0, |(warp, _)| *warp),
                 lane: party.lane,
                 pc: party.pc,
             });

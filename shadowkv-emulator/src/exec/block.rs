@@ -42,6 +42,7 @@ impl Team {
                 shared: Shared::new(context.shared_bytes),
                 clock: Clock::default(),
                 barriers: Default::default(),
+                stretches: Vec::new(),
                 bulk: Bulk::default(),
                 failed: false,
             },
@@ -57,6 +58,7 @@ impl Team {
         self.block.shared.reset();
         self.block.clock = Clock::default();
         self.block.barriers = Default::default();
+        self.block.stretches.clear();
         self.block.bulk = Bulk::default();
         self.block.failed = false;
         for (index, warp) in self.warps.iter_mut().enumerate() {

@@ -168,7 +168,9 @@ impl Worker<'_> {
         let bytes = access.bytes();
         let values = self.collect(warp, inst, access);
         let good = self.touch_shared(block, warp, Touch::Write, addresses, lanes, bytes);
-        self.lane_collisions(block, warp, &widened(addresses), good, bytes, &values, true);
+        if warp.touched.met {
+            self.search_collisions(block, warp, &widened(addresses), good, bytes, &values, true);
+        }
         let data = block.shared.data.as_mut_slice();
         let mut left = good;
         while left != 0 {
@@ -287,7 +289,6 @@ impl Worker<'_> {
         lanes: u32,
         bytes: u32,
         values: &Values,
-        shared: bool,
     ) {
         // Ascending addresses, the usual case, cannot collide.
         let mut ascending = true;
@@ -300,7 +301,7 @@ impl Worker<'_> {
             before = Some(addresses[lane]);
         }
         if !ascending {
-            self.search_collisions(block, warp, addresses, lanes, bytes, values, shared);
+            self.search_collisions(block, warp, addresses, lanes, bytes, values, false);
         }
     }
 
@@ -400,7 +401,7 @@ impl Worker<'_> {
         self.interval(block, warp);
         let bytes = access.bytes();
         let values = self.collect(warp, inst, access);
-        self.lane_collisions(block, warp, addresses, lanes, bytes, &values, false);
+        self.lane_collisions(block, warp, addresses, lanes, bytes, &values);
         if access.order != Order::Weak {
             self.releasing(block, warp, addresses, lanes, access.order, false);
         }

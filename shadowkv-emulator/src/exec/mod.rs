@@ -27,7 +27,7 @@ mod warp;
 
 pub(crate) use launch::run;
 
-use barrier::Barrier;
+use barrier::{Barrier, Stretch};
 use bulk::Bulk;
 use notes::Notes;
 use shared::{Shared, SharedTrouble};
@@ -102,6 +102,8 @@ pub(crate) struct Block {
     /// What the block knows of others.
     pub(crate) clock: Clock,
     barriers: [Barrier; 17],
+    /// Stretches of warps that ended at barriers of part of the block, and that some warp is not ordered after yet.
+    stretches: Vec<Stretch>,
     bulk: Bulk,
     /// A finding after which nothing that follows would mean anything.
     pub(crate) failed: bool,
@@ -127,6 +129,7 @@ impl Worker<'_> {
                 block.number,
                 block.epoch,
                 warp.index as u16,
+                warp.stretch,
                 warp.warp_syncs,
             );
         }
@@ -141,7 +144,9 @@ fn now<'n>(block: &'n Block, warp: &'n Warp) -> Now<'n> {
         block: block.number,
         epoch: block.epoch,
         warp: warp.index as u16,
+        stretch: warp.stretch,
         warp_syncs: warp.warp_syncs,
+        order: &warp.order,
         interval: warp.interval,
         lane: 0,
         clocks: [&block.clock, &warp.clock],

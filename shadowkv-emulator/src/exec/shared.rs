@@ -45,6 +45,9 @@ pub(crate) struct Touched {
     pub(crate) next: usize,
     pub(crate) warp_syncs: u32,
     any_atomics: bool,
+    /// Whether the last access met bytes that the warp touched since its last `bar.warp.sync`, or that another of its own
+    /// lanes touched.
+    pub(crate) met: bool,
 }
 
 impl Touched {
@@ -60,6 +63,7 @@ impl Touched {
             next: 0,
             warp_syncs: 1,
             any_atomics: false,
+            met: false,
         }
     }
 
@@ -247,6 +251,7 @@ impl Shared {
         if unreadable != 0 {
             self.unreadable(touch, addresses, good, bytes, troubles);
         }
+        touched.met = recent != 0;
         if recent != 0 {
             Self::recent(touched, touch, addresses, good, bytes, troubles);
         }

@@ -1,7 +1,7 @@
 //! A warp: its registers, and which of its lanes are where.
 
 use crate::arith::Lanes32;
-use crate::memory::interval::Clock;
+use crate::memory::interval::{Clock, Order, WARPS};
 use crate::program::Program;
 
 use super::copies::Copies;
@@ -45,6 +45,10 @@ pub(crate) struct Warp {
     pub(crate) interval: u32,
     /// Warp barriers passed.
     pub(crate) warp_syncs: u32,
+    /// Number of its stretch between barriers of part of the block, from 1.
+    pub(crate) stretch: u32,
+    /// Which stretches of the other warps are over before its own.
+    pub(crate) order: Order,
     /// What it has learnt of other blocks since the last barrier.
     pub(crate) clock: Clock,
     /// What relaxed reads have seen, to be learnt at the next fence.
@@ -70,6 +74,8 @@ impl Warp {
             copies: Copies::default(),
             interval: 0,
             warp_syncs: 0,
+            stretch: 1,
+            order: [0; WARPS],
             clock: Clock::default(),
             seen: Clock::default(),
             fenced: false,
@@ -96,6 +102,8 @@ impl Warp {
         self.copies.clear();
         self.interval = 0;
         self.warp_syncs = 0;
+        self.stretch = 1;
+        self.order = [0; WARPS];
         self.clock = Clock::default();
         self.seen = Clock::default();
         self.fenced = false;

@@ -190,8 +190,17 @@ impl<'a> View<'a> {
     }
 
     /// A new interval for a warp.
-    pub(crate) fn begin_interval(&mut self, block: u32, epoch: u32, warp: u16, warp_syncs: u32) -> u32 {
-        let number = self.intervals.begin(block, epoch, warp, warp_syncs);
+    pub(crate) fn begin_interval(
+        &mut self,
+        block: u32,
+        epoch: u32,
+        warp: u16,
+        stretch: u32,
+        warp_syncs: u32,
+    ) -> u32 {
+        let number = self
+            .intervals
+            .begin(block, epoch, warp, stretch, warp_syncs);
         if self.intervals.take_forgotten() {
             self.forget();
         }
@@ -570,8 +579,12 @@ impl<'a> View<'a> {
                     let first = (offset >> other.shift()) as usize;
                     let last = ((offset + u64::from(bytes) - 1) >> other.shift()) as usize;
                     for &before in &tags[first..=last] {
+                        // Lanes of one store are compared by what they write, elsewhere.
+                        let same_store = kind == TroubleKind::WriteAfterWrite
+                            && before >> 5 == mine >> 5;
                         if before != 0
                             && !same_thread(before, mine)
+                            && !same_store
                             && !self.intervals.ordered(before, &now)
                         {
                             found = Some((kind, before));
