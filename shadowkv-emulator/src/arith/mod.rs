@@ -5,3 +5,5 @@ pub type Lanes32 = [u32; 32];
 
 /// One 64-bit value per lane.
 pub type Lanes64 = [u64; 32];
+
+pub mod tensor;
