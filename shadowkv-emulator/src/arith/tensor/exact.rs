@@ -129,6 +129,9 @@ pub(super) enum Sum {
     Nan,
 }
 
+/// Addends are aligned to at least this exponent: the least bit that a sum keeps is 2^-158.
+const LOWEST_EXPONENT: i32 = -133;
+
 /// Adds `addends`, each cut to `fraction_bits` below the largest exponent among them.
 pub(super) fn fused_sum(addends: &[Number], fraction_bits: u32) -> Sum {
     let infinite = |negative| {
@@ -145,12 +148,7 @@ pub(super) fn fused_sum(addends: &[Number], fraction_bits: u32) -> Sum {
         };
     }
     let finite = || addends.iter().filter(|n| n.class == Class::Finite);
-    let Some(largest) = finite().map(|n| n.exponent).max() else {
-        return Sum::Finite {
-            units: 0,
-            exponent: 0,
-        };
-    };
+    let largest = finite().map(|n| n.exponent).fold(LOWEST_EXPONENT, i32::max);
     let units = finite().map(|n| n.aligned(largest, fraction_bits)).sum();
     Sum::Finite {
         units,
@@ -201,6 +199,9 @@ impl Sum {
         if leading > 127 {
             return sign | INFINITY;
         }
+        if significand == 0 {
+            return 0; // whatever the sign
+        }
         // A normal number's hidden bit adds the one that the field lacks.
         let field = (last + 149) as u32;
         sign | ((field << 23) + significand)
@@ -229,6 +230,9 @@ impl Sum {
             let (kept, rest) = (magnitude >> -up, magnitude << (64 + up));
             kept + u64::from(rest > 1 << 63 || (rest == 1 << 63 && kept & 1 == 1))
         };
+        if significand == 0 {
+            return 0;
+        }
         // A significand rounded up to the next power of two carries into the field.
         let bits = (((last + 24) as u64) << 10) + significand;
         sign | bits.min(0x7c00) as u32
