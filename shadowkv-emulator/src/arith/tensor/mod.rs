@@ -7,6 +7,7 @@ mod fragment;
 mod half;
 mod integer;
 mod kind;
+mod operands;
 
 pub use kind::{HalfFormat, MmaKind};
 

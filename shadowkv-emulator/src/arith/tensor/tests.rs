@@ -37,7 +37,7 @@ fn bench_bf16() {
         depth: 16,
     };
     let start = std::time::Instant::now();
-    let n = 1_000_000;
+    let n = 10_000_000;
     for _ in 0..n {
         let mut d = [[0; 32]; 4];
         mma(kind, TensorModel::Hopper, &a, &b, &c, &mut d);
