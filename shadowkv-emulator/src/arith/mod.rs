@@ -1,5 +1,10 @@
 //! What the arithmetic instructions compute, as plain functions over the 32 lanes of a warp.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a row vectorises with the features of the caller it is inlined into"
+)]
+
 /// One 32-bit value per lane.
 pub type Lanes32 = [u32; 32];
 

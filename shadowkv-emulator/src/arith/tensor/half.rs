@@ -117,27 +117,26 @@ fn rows<const PARTS: usize, const BLOCK: usize>(
     })
 }
 
-/// The tile with whatever the machine has.
+/// The tile with whatever the machine has; which outputs of each row to compute again, if any.
 #[inline(always)]
 fn tile_of<const FRACTION: u32, const PARTS: usize, const BLOCK: usize>(
-    cut: u32,
-    a: &[Lanes32],
-    b: &[Lanes32],
+    cut: i32,
+    [a, b]: [&[Lanes32]; 2],
     c: &[Lanes32; 4],
     d: &mut [Lanes32; 4],
-) -> [u32; 16] {
-    let cut = cut as i32;
+    portable: bool,
+) -> Option<[u32; 16]> {
     let (Ok(a), Ok(b)) = (a.as_chunks::<2>().0.try_into(), b.try_into()) else {
-        return [0; 16];
+        return None;
     };
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if !portable && is_x86_feature_detected!("avx2") {
         // SAFETY: the machine has AVX2, as just asked.
         return unsafe { tile_avx2::<FRACTION, PARTS, BLOCK>(cut, a, b, c, d) };
     }
     let mut operands = Operands::EMPTY;
     operands.fill::<FRACTION>(a, b);
-    rows::<PARTS, BLOCK>(&operands, cut, c, d)
+    Some(rows::<PARTS, BLOCK>(&operands, cut, c, d))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -148,13 +147,13 @@ fn tile_avx2<const FRACTION: u32, const PARTS: usize, const BLOCK: usize>(
     b: &[Lanes32; PARTS],
     c: &[Lanes32; 4],
     d: &mut [Lanes32; 4],
-) -> [u32; 16] {
+) -> Option<[u32; 16]> {
     let mut operands = Operands::EMPTY;
     operands.fill::<FRACTION>(a, b);
     if super::avx2::rows::<PARTS, BLOCK>(&operands, cut, c, d) {
-        return [0; 16];
+        return None;
     }
-    rows::<PARTS, BLOCK>(&operands, cut, c, d)
+    Some(rows::<PARTS, BLOCK>(&operands, cut, c, d))
 }
 
 /// D = A B + C, K = 8 or 16 in `depth`.
@@ -162,32 +161,52 @@ pub(super) fn tile(
     format: HalfFormat,
     depth: usize,
     arithmetic: Arithmetic,
-    a: &[Lanes32],
-    b: &[Lanes32],
+    ab: [&[Lanes32]; 2],
     c: &[Lanes32; 4],
     d: &mut [Lanes32; 4],
 ) {
-    let cut = arithmetic.fraction_bits;
+    tile_with(format, depth, arithmetic, ab, c, d, false);
+}
+
+/// As [`tile`] on a machine without AVX2.
+#[cfg(test)]
+pub(super) fn portable_tile(
+    format: HalfFormat,
+    depth: usize,
+    arithmetic: Arithmetic,
+    ab: [&[Lanes32]; 2],
+    c: &[Lanes32; 4],
+    d: &mut [Lanes32; 4],
+) {
+    tile_with(format, depth, arithmetic, ab, c, d, true);
+}
+
+#[inline(always)]
+fn tile_with(
+    format: HalfFormat,
+    depth: usize,
+    arithmetic: Arithmetic,
+    ab: [&[Lanes32]; 2],
+    c: &[Lanes32; 4],
+    d: &mut [Lanes32; 4],
+    portable: bool,
+) {
+    let cut = arithmetic.fraction_bits as i32;
     let again = match (format, depth, arithmetic.block) {
-        (HalfFormat::Bf16, 16, 16) => tile_of::<7, 2, 2>(cut, a, b, c, d),
-        (HalfFormat::Bf16, 16, _) => tile_of::<7, 2, 1>(cut, a, b, c, d),
-        (HalfFormat::Bf16, _, _) => tile_of::<7, 1, 1>(cut, a, b, c, d),
-        (HalfFormat::F16, 16, 16) => tile_of::<10, 2, 2>(cut, a, b, c, d),
-        (HalfFormat::F16, 16, _) => tile_of::<10, 2, 1>(cut, a, b, c, d),
-        (HalfFormat::F16, _, _) => tile_of::<10, 1, 1>(cut, a, b, c, d),
+        (HalfFormat::Bf16, 16, 16) => tile_of::<7, 2, 2>(cut, ab, c, d, portable),
+        (HalfFormat::Bf16, 16, _) => tile_of::<7, 2, 1>(cut, ab, c, d, portable),
+        (HalfFormat::Bf16, _, _) => tile_of::<7, 1, 1>(cut, ab, c, d, portable),
+        (HalfFormat::F16, 16, 16) => tile_of::<10, 2, 2>(cut, ab, c, d, portable),
+        (HalfFormat::F16, 16, _) => tile_of::<10, 2, 1>(cut, ab, c, d, portable),
+        (HalfFormat::F16, _, _) => tile_of::<10, 1, 1>(cut, ab, c, d, portable),
     };
+    let Some(again) = again else { return };
     for (row, &mask) in again.iter().enumerate().filter(|(_, mask)| **mask != 0) {
-        for output in (0..8).filter(|output| mask >> output & 1 == 1) {
+        for output in (0..8).filter(|output| (mask >> output) & 1 == 1) {
             let column = COLUMN[output];
             let (register, lane) = accumulator_at(row, column);
-            d[register][lane] = exact_output(
-                format,
-                depth,
-                arithmetic,
-                [a, b],
-                c[register][lane],
-                (row, column),
-            );
+            let c = c[register][lane];
+            d[register][lane] = exact_output(format, depth, arithmetic, ab, c, (row, column));
         }
     }
 }

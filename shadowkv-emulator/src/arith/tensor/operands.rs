@@ -81,7 +81,7 @@ impl<const PARTS: usize> Operands<PARTS> {
     pub(super) const EMPTY: Operands<PARTS> = Operands {
         a: [const { [Split::EMPTY; 2] }; PARTS],
         b: [const { Split::EMPTY }; PARTS],
-        finite: true,
+        finite: false,
     };
 
     /// Takes A's and B's registers apart.
@@ -91,12 +91,15 @@ impl<const PARTS: usize> Operands<PARTS> {
         a: &[[Lanes32; 2]; PARTS],
         b: &[Lanes32; PARTS],
     ) {
-        let mut largest = 0;
+        // Lane by lane first: going across lanes is what costs.
+        let mut largest = [0; 64];
         for register in a.as_flattened().iter().chain(b) {
-            for &bits in bytemuck::cast_ref::<_, [i16; 64]>(register) {
-                largest = largest.max(bits & 0x7fff);
+            let halves: &[i16; 64] = bytemuck::cast_ref(register);
+            for (largest, &bits) in largest.iter_mut().zip(halves) {
+                *largest = (bits & 0x7fff).max(*largest);
             }
         }
+        let largest = largest.iter().fold(0, |largest, &bits| bits.max(largest));
         self.finite = largest < (i16::MAX >> FRACTION) << FRACTION;
         for part in 0..PARTS {
             self.a[part][0].fill::<FRACTION>(&a[part][0]);

@@ -1,5 +1,11 @@
 //! Fragment layouts against a plain matrix product, fast rows against the exact model, and both against a GPU.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use super::*;
 
 /// splitmix64.
@@ -15,42 +21,201 @@ impl Random {
     }
 
     fn registers(&mut self, count: usize, mut word: impl FnMut(u64) -> u32) -> Vec<Lanes32> {
-        (0..count)
-            .map(|_| std::array::from_fn(|_| word(self.next())))
-            .collect()
+        let mut registers = vec![[0; 32]; count];
+        for lane in registers.as_flattened_mut() {
+            *lane = word(self.next());
+        }
+        registers
     }
 }
 
+fn parse(name: &str) -> MmaKind {
+    MmaKind::parse(&name.split('.').collect::<Vec<_>>()).unwrap()
+}
+
+/// Tiles that an H100 computed (NVRTC 12.9, driver 580.159): the form, and how many of it the file holds.
+const MEASURED: [(&str, usize); 12] = [
+    ("sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", 8),
+    ("sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", 4),
+    ("sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32", 2),
+    ("sync.aligned.m16n8k8.row.col.f32.f16.f16.f32", 2),
+    ("sync.aligned.m16n8k16.row.col.f16.f16.f16.f16", 2),
+    ("sync.aligned.m16n8k8.row.col.f16.f16.f16.f16", 1),
+    ("sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", 2),
+    ("sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32", 1),
+    ("sync.aligned.m16n8k16.row.col.s32.s8.u8.s32", 1),
+    ("sync.aligned.m16n8k32.row.col.satfinite.s32.u8.s8.s32", 1),
+    ("sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", 1),
+    ("sync.aligned.m16n8k16.row.col.satfinite.s32.u8.u8.s32", 1),
+];
+
+/// Their registers: those of A, B, C and D of each tile, 32 words of 4 bytes (lower first) each.
+const REGISTERS: &[u8] = include_bytes!("../testdata/mma_h100.bin");
+
 #[test]
-fn bench_bf16() {
-    let mut random = Random(1);
-    let word = |r: u64| {
-        let one =
-            |r: u64| ::half::bf16::from_f32(((r & 0xffff) as f32 - 32768.0) / 32768.0).to_bits();
-        u32::from(one(r)) | u32::from(one(r >> 16)) << 16
+fn equals_an_h100() {
+    let mut registers = REGISTERS.as_chunks::<4>().0.as_chunks::<32>().0.iter();
+    let mut take = |count: usize| -> Vec<Lanes32> {
+        registers
+            .by_ref()
+            .take(count)
+            .map(|lanes| lanes.map(u32::from_le_bytes))
+            .collect()
     };
-    let a = random.registers(4, word);
-    let b = random.registers(2, word);
-    let mut c = vec![[0u32; 32]; 4];
-    let kind = MmaKind::Half {
-        format: HalfFormat::Bf16,
-        depth: 16,
-    };
-    let start = std::time::Instant::now();
-    let n = 10_000_000;
-    for _ in 0..n {
-        let mut d = [[0; 32]; 4];
-        mma(kind, TensorModel::Hopper, &a, &b, &c, &mut d);
-        c[0][0] = d[0][0] & 0x3fff_ffff;
+    for (name, tiles) in MEASURED {
+        let kind = parse(name);
+        for tile in 0..tiles {
+            let [a, b] = [take(kind.a_registers()), take(kind.b_registers())];
+            let [c, expected] = [take(kind.c_registers()), take(kind.d_registers())];
+            let mut d = vec![[0; 32]; kind.d_registers()];
+            mma(kind, TensorModel::Hopper, &a, &b, &c, &mut d);
+            assert_eq!(d, expected, "{name}, tile {tile}");
+        }
     }
-    println!("{:.3} us", start.elapsed().as_secs_f64() * 1e6 / n as f64);
+    assert!(take(1).is_empty());
+}
+
+/// Every form on matrices of small integers, placed as the PTX ISA's formulas say, against the product.
+#[test]
+fn fragments_are_where_the_isa_puts_them() {
+    let mut random = Random(7);
+    let forms = MEASURED.iter().map(|(name, _)| *name);
+    for name in forms.chain([
+        "sync.aligned.m16n8k16.row.col.s32.u8.u8.s32",
+        "sync.aligned.m16n8k32.row.col.s32.s8.u8.s32",
+    ]) {
+        let kind = parse(name);
+        let depth = kind.depth();
+        let per_register = 16 * depth / 32 / kind.a_registers();
+        let bits = 32 / per_register;
+        let encode = |value: i64| -> u32 {
+            match kind {
+                MmaKind::Half {
+                    format: HalfFormat::Bf16,
+                    ..
+                } => ::half::bf16::from_f64(value as f64).to_bits().into(),
+                MmaKind::Half { .. } | MmaKind::HalfAccumulator { .. } => {
+                    ::half::f16::from_f64(value as f64).to_bits().into()
+                }
+                MmaKind::Tf32 { .. } => (value as f32).to_bits(),
+                MmaKind::Integer { .. } => u32::from(value as u8),
+            }
+        };
+        let mut value = || (random.next() % 13) as i64;
+        let a: Vec<Vec<i64>> = (0..16)
+            .map(|_| (0..depth).map(|_| value()).collect())
+            .collect();
+        let b: Vec<Vec<i64>> = (0..depth)
+            .map(|_| (0..8).map(|_| value()).collect())
+            .collect();
+        let c: Vec<Vec<i64>> = (0..16).map(|_| (0..8).map(|_| value()).collect()).collect();
+
+        // "groupID" and "threadID_in_group" of the ISA; i counts the elements of a thread.
+        let mut a_registers = vec![[0u32; 32]; kind.a_registers()];
+        let mut b_registers = vec![[0u32; 32]; kind.b_registers()];
+        let mut c_registers = vec![[0u32; 32]; kind.c_registers()];
+        let mut expected = c_registers.clone();
+        for lane in 0..32 {
+            let (group, thread) = (lane / 4, lane % 4);
+            for i in 0..16 * depth / 32 {
+                let (register, within) = (i / per_register, i % per_register);
+                let row = if register % 2 == 0 { group } else { group + 8 };
+                let k = thread * per_register
+                    + within
+                    + if register >= 2 { 4 * per_register } else { 0 };
+                a_registers[register][lane] |= encode(a[row][k]) << (within * bits);
+            }
+            for i in 0..8 * depth / 32 {
+                let (register, within) = (i / per_register, i % per_register);
+                let k = thread * per_register + within + register * 4 * per_register;
+                b_registers[register][lane] |= encode(b[k][group]) << (within * bits);
+            }
+            for i in 0..4 {
+                let (row, column) = (if i < 2 { group } else { group + 8 }, thread * 2 + i % 2);
+                let sum =
+                    c[row][column] + (0..depth).map(|k| a[row][k] * b[k][column]).sum::<i64>();
+                for (to, value) in [(&mut c_registers, c[row][column]), (&mut expected, sum)] {
+                    match kind {
+                        MmaKind::HalfAccumulator { .. } => {
+                            let half = ::half::f16::from_f64(value as f64).to_bits();
+                            to[i / 2][lane] |= u32::from(half) << (16 * (i % 2));
+                        }
+                        MmaKind::Integer { .. } => to[i][lane] = value as u32,
+                        _ => to[i][lane] = (value as f32).to_bits(),
+                    }
+                }
+            }
+        }
+        for model in [TensorModel::Ampere, TensorModel::Hopper] {
+            let mut d = vec![[0; 32]; kind.d_registers()];
+            mma(
+                kind,
+                model,
+                &a_registers,
+                &b_registers,
+                &c_registers,
+                &mut d,
+            );
+            // Sums beyond 2048 need not be exact in f16; these are below 16 * 144.
+            if !matches!(kind, MmaKind::HalfAccumulator { depth: 16 }) {
+                assert_eq!(d, expected, "{name} {model:?}");
+            }
+        }
+    }
+}
+
+/// One dot product: an accumulator and up to 16 addends, each a product with 1.
+fn sum(model: TensorModel, accumulator: f32, addends: &[f32]) -> f32 {
+    let kind = parse("sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");
+    let (mut a, mut b, mut c) = ([[0u32; 32]; 4], [[0u32; 32]; 2], [[0u32; 32]; 4]);
+    c[0][0] = accumulator.to_bits();
+    for (k, addend) in addends.iter().enumerate() {
+        let (register, lane, shift) = (k / 8, k % 8 / 2, k % 2 * 16);
+        a[2 * register][lane] |= (addend.to_bits() >> 16) << shift;
+        b[register][lane] |= (1f32.to_bits() >> 16) << shift;
+    }
+    let mut d = [[0; 32]; 4];
+    mma(kind, model, &a, &b, &c, &mut d);
+    f32::from_bits(d[0][0])
+}
+
+#[test]
+fn sums_are_cut_not_rounded() {
+    use TensorModel::{Ampere, Hopper};
+    let tiny = |exponent: i32| 2f32.powi(exponent);
+    for model in [Ampere, Hopper] {
+        assert_eq!(
+            sum(model, 1.0, &[1.5 * tiny(-24)]).to_bits(),
+            1f32.to_bits()
+        );
+        assert_eq!(
+            sum(model, 1.0, &[tiny(-24), tiny(-24)]).to_bits(),
+            (1.0 + tiny(-23)).to_bits()
+        );
+        assert_eq!(sum(model, 1.0, &[-tiny(-26)]).to_bits(), 1f32.to_bits());
+    }
+    // Four quarters of the last place: one bit more is kept below the cut on the later chips.
+    let quarters = [tiny(-25); 4];
+    assert_eq!(
+        sum(Hopper, 1.0, &quarters).to_bits(),
+        (1.0 + tiny(-23)).to_bits()
+    );
+    assert_eq!(sum(Ampere, 1.0, &quarters).to_bits(), 1f32.to_bits());
+    // Halves in two blocks: each block's result is cut.
+    let mut apart = [0.0; 16];
+    (apart[0], apart[8]) = (tiny(-24), tiny(-24));
+    assert_eq!(
+        sum(Hopper, 1.0, &apart).to_bits(),
+        (1.0 + tiny(-23)).to_bits()
+    );
+    assert_eq!(sum(Ampere, 1.0, &apart).to_bits(), 1f32.to_bits());
 }
 
 /// The portable rows, the rows of this machine, and the slow model give the same bits, in every range of exponents.
 #[test]
 fn fast_rows_equal_the_exact_model() {
     let mut random = Random(2);
-    for round in 0..3000u64 {
+    for round in 0..400u64 {
         for (format, model) in [
             (HalfFormat::Bf16, TensorModel::Hopper),
             (HalfFormat::Bf16, TensorModel::Ampere),
@@ -96,6 +261,17 @@ fn fast_rows_equal_the_exact_model() {
                 });
                 let mut d = vec![[0; 32]; 4];
                 mma(kind, model, &a, &b, &c, &mut d);
+                let mut portable = [[0; 32]; 4];
+                let c4: &[Lanes32; 4] = c.as_slice().try_into().unwrap();
+                half::portable_tile(
+                    format,
+                    kind.depth(),
+                    model.arithmetic(16),
+                    [&a, &b],
+                    c4,
+                    &mut portable,
+                );
+                assert_eq!(d, portable, "{kind:?} {model:?} round {round}");
                 for row in 0..16 {
                     for column in 0..8 {
                         let (register, lane) = accumulator_at(row, column);
@@ -117,4 +293,32 @@ fn fast_rows_equal_the_exact_model() {
             }
         }
     }
+}
+
+/// `cargo test --release -- --ignored --nocapture time_of_a_tile`
+#[test]
+#[ignore = "measures, checks nothing"]
+fn time_of_a_tile() {
+    let mut random = Random(1);
+    let mut word = |_| {
+        let mut one = || {
+            ::half::bf16::from_f32((f32::from(random.next() as u16) - 32768.0) / 32768.0).to_bits()
+        };
+        u32::from(one()) | (u32::from(one()) << 16)
+    };
+    let mut other = Random(0);
+    let (a, b) = (other.registers(4, &mut word), other.registers(2, &mut word));
+    let mut c = vec![[0u32; 32]; 4];
+    let mut d = vec![[0u32; 32]; 4];
+    let kind = parse("sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");
+    let rounds = 4_000_000;
+    let start = std::time::Instant::now();
+    for _ in 0..rounds {
+        mma(kind, TensorModel::Hopper, &a, &b, &c, &mut d);
+        c[0][0] = d[0][0] & 0x3fff_ffff;
+    }
+    eprintln!(
+        "{:.1} ns",
+        start.elapsed().as_nanos() as f64 / f64::from(rounds)
+    );
 }
