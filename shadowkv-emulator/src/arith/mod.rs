@@ -11,4 +11,11 @@ pub type Lanes32 = [u32; 32];
 /// One 64-bit value per lane.
 pub type Lanes64 = [u64; 32];
 
+pub mod convert;
+mod float;
 pub mod tensor;
+
+pub use float::Direction;
+
+#[cfg(test)]
+mod testing;
