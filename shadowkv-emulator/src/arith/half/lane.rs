@@ -32,36 +32,60 @@ pub(super) fn store<const BF16: bool>(value: f32) -> u32 {
 /// `a * b + c` to odd: cut to a single whose last bit is set if anything was cut. Rounding that to 16 bits is rounding
 /// the exact sum, since a single has the two more bits that it takes.
 #[inline(always)]
-pub(super) fn fused([a, b, c]: [f32; 3]) -> f32 {
-    let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
-    // Exact for 16-bit factors.
+pub(super) fn fused_f16([a, b, c]: [f32; 3]) -> f32 {
+    // Exact: 22 bits, and exponents far from a single's limits.
     let product = a * b;
     let sum = product + c;
-    // What the rounding of the sum lost (Knuth's two-sum); NaN if it overflowed, which no 16-bit sources do.
+    // What the rounding of the sum lost (Knuth's two-sum); NaN if there are infinities.
     let other = sum - product;
     let lost = (product - (sum - other)) + (c - other);
-    let sum = to_odd(sum, lost);
-    let single = sum as f32;
-    let lost = sum - f64::from(single);
-    let bits = single.to_bits();
-    let toward = if (lost > 0.0) == (single > 0.0) {
-        bits.wrapping_add(1)
-    } else {
-        bits.wrapping_sub(1)
-    };
-    let inexact = lost != 0.0 && !lost.is_nan() && bits & 1 == 0;
-    f32::from_bits(if inexact { toward } else { bits })
+    single_to_odd(sum, lost > 0.0, lost < 0.0)
 }
 
-/// `sum` rounded to odd, given what its rounding to nearest lost.
+/// The same where products have 16 bits, and exponents beyond a single's.
 #[inline(always)]
-fn to_odd(sum: f64, lost: f64) -> f64 {
-    let bits = sum.to_bits();
-    let toward = if (lost > 0.0) == (sum > 0.0) {
+pub(super) fn fused_bf16([a, b, c]: [f32; 3]) -> f32 {
+    let (a, b, c) = (f64::from(a), f64::from(b), f64::from(c));
+    let product = a * b;
+    let sum = product + c;
+    let other = sum - product;
+    let lost = (product - (sum - other)) + (c - other);
+    let sum = double_to_odd(sum, lost > 0.0, lost < 0.0);
+    let single = sum as f32;
+    let back = f64::from(single);
+    single_to_odd(single, sum > back, sum < back)
+}
+
+/// What was rounded to the even `nearest`, rounded to odd, the exact number being above or below.
+#[inline(always)]
+fn single_to_odd(nearest: f32, above: bool, below: bool) -> f32 {
+    let bits = nearest.to_bits();
+    let outward = above == nearest.is_sign_positive();
+    let odd = if outward {
         bits.wrapping_add(1)
     } else {
         bits.wrapping_sub(1)
     };
-    let inexact = lost != 0.0 && !lost.is_nan() && bits & 1 == 0;
-    f64::from_bits(if inexact { toward } else { bits })
+    f32::from_bits(if (above || below) && bits & 1 == 0 {
+        odd
+    } else {
+        bits
+    })
+}
+
+/// As [`single_to_odd`].
+#[inline(always)]
+fn double_to_odd(nearest: f64, above: bool, below: bool) -> f64 {
+    let bits = nearest.to_bits();
+    let outward = above == nearest.is_sign_positive();
+    let odd = if outward {
+        bits.wrapping_add(1)
+    } else {
+        bits.wrapping_sub(1)
+    };
+    f64::from_bits(if (above || below) && bits & 1 == 0 {
+        odd
+    } else {
+        bits
+    })
 }

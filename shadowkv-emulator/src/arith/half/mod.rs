@@ -6,7 +6,8 @@ mod lane;
 pub use compare::{HalfComparison, Relation};
 
 use super::Lanes32;
-use lane::{NAN, fused, is_nan, load, store};
+use lane::{NAN, fused_bf16, fused_f16, is_nan, load, store};
+use std::marker::PhantomData;
 
 /// A type of 16-bit floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,119 +156,172 @@ impl HalfOperation {
     #[inline(always)]
     fn rows<const BF16: bool>(self, a: &Lanes32, b: &Lanes32, c: &Lanes32) -> Lanes32 {
         match self.function {
-            Function::Add => self.arithmetic::<BF16>([a, b, c], |[a, b, _]| a + b),
-            Function::Sub => self.arithmetic::<BF16>([a, b, c], |[a, b, _]| a - b),
-            Function::Mul => self.arithmetic::<BF16>([a, b, c], |[a, b, _]| a * b),
-            Function::Fma => self.arithmetic::<BF16>([a, b, c], fused),
-            Function::Neg => {
-                self.halves::<BF16>(
-                    [a, b, c],
-                    |[a, ..]| if is_nan::<BF16>(a) { NAN } else { a ^ 0x8000 },
-                )
-            }
-            Function::Abs => {
-                self.halves::<BF16>(
-                    [a, b, c],
-                    |[a, ..]| if is_nan::<BF16>(a) { NAN } else { a & 0x7fff },
-                )
-            }
-            Function::Min => {
-                self.halves::<BF16>([a, b, c], |[a, b, _]| self.extreme::<BF16>(a, b, 0xffff))
-            }
-            Function::Max => {
-                self.halves::<BF16>([a, b, c], |[a, b, _]| self.extreme::<BF16>(a, b, 0))
-            }
+            Function::Add => self.halves::<BF16, Arithmetic<Add>>(a, b, c),
+            Function::Sub => self.halves::<BF16, Arithmetic<Sub>>(a, b, c),
+            Function::Mul => self.halves::<BF16, Arithmetic<Mul>>(a, b, c),
+            Function::Fma => self.halves::<BF16, Arithmetic<Fma>>(a, b, c),
+            Function::Neg => self.halves::<BF16, Sign<0xffff, 0x8000>>(a, b, c),
+            Function::Abs => self.halves::<BF16, Sign<0x7fff, 0>>(a, b, c),
+            Function::Min => self.halves::<BF16, Extreme<0xffff>>(a, b, c),
+            Function::Max => self.halves::<BF16, Extreme<0>>(a, b, c),
         }
     }
 
-    /// `function` of every half, its sources flushed if so asked.
+    /// `L` of every half, its sources flushed if so asked.
     #[inline(always)]
-    fn halves<const BF16: bool>(
-        self,
-        sources: [&Lanes32; 3],
-        function: impl Fn([u32; 3]) -> u32,
-    ) -> Lanes32 {
+    fn halves<const BF16: bool, L: Lane>(self, a: &Lanes32, b: &Lanes32, c: &Lanes32) -> Lanes32 {
         let upper = if self.ty.is_packed() { 0xffff_0000 } else { 0 };
-        let flush = |bits: u32| {
-            if self.ftz && bits & 0x7c00 == 0 {
-                bits & 0x8000
-            } else {
-                bits
-            }
-        };
         let mut d = [0; 32];
         for (lane, d) in d.iter_mut().enumerate() {
-            let [a, b, c] = [sources[0][lane], sources[1][lane], sources[2][lane]];
-            let low = function([flush(a & 0xffff), flush(b & 0xffff), flush(c & 0xffff)]);
-            let high = function([flush(a >> 16), flush(b >> 16), flush(c >> 16)]);
-            *d = low | ((high << 16) & upper);
+            let (a, b, c) = (a[lane], b[lane], c[lane]);
+            let low = [
+                self.flush(a & 0xffff),
+                self.flush(b & 0xffff),
+                self.flush(c & 0xffff),
+            ];
+            let high = [
+                self.flush(a >> 16),
+                self.flush(b >> 16),
+                self.flush(c >> 16),
+            ];
+            *d = L::compute::<BF16>(self, low) | ((L::compute::<BF16>(self, high) << 16) & upper);
         }
         d
     }
 
-    /// `function` in singles of every half, rounded once more to 16 bits: with at least 24 bits for 11, twice is as
-    /// good as once.
+    /// An `f16`, its denormals as zeros if so asked.
     #[inline(always)]
-    fn arithmetic<const BF16: bool>(
-        self,
-        sources: [&Lanes32; 3],
-        function: impl Fn([f32; 3]) -> f32,
-    ) -> Lanes32 {
-        self.halves::<BF16>(sources, |bits| {
-            let bits = store::<BF16>(function([
-                load::<BF16>(bits[0]),
-                load::<BF16>(bits[1]),
-                load::<BF16>(bits[2]),
-            ]));
-            let bits = if self.ftz && bits & 0x7c00 == 0 {
-                bits & 0x8000
-            } else {
-                bits
-            };
-            let negative = bits & 0x8000 != 0;
-            let clamped = if negative || is_nan::<BF16>(bits) {
-                0
-            } else {
-                bits.min(0x3c00)
-            };
-            let bits = if self.sat { clamped } else { bits };
-            if self.relu && negative { 0 } else { bits }
-        })
-    }
-
-    /// The lesser of two if `flip` is all ones, the greater if it is 0; -0 is less than 0.
-    #[inline(always)]
-    fn extreme<const BF16: bool>(self, a: u32, b: u32, flip: u32) -> u32 {
-        let sign = (a ^ b) & 0x8000;
-        let (a, b) = if self.xorsign_abs {
-            (a & 0x7fff, b & 0x7fff)
+    fn flush(self, bits: u32) -> u32 {
+        if self.ftz && bits & 0x7c00 == 0 {
+            bits & 0x8000
         } else {
-            (a, b)
+            bits
+        }
+    }
+}
+
+/// What an instruction computes of one half of a lane. Types, not closures, which would not be inlined for sure.
+trait Lane {
+    fn compute<const BF16: bool>(operation: HalfOperation, sources: [u32; 3]) -> u32;
+}
+
+/// A function in singles, rounded once more to 16 bits: with at least 24 bits for 11, twice is as good as once.
+struct Arithmetic<S>(PhantomData<S>);
+
+/// A function of singles.
+trait Singles {
+    fn compute<const BF16: bool>(sources: [f32; 3]) -> f32;
+}
+
+struct Add;
+struct Sub;
+struct Mul;
+struct Fma;
+
+impl Singles for Add {
+    #[inline(always)]
+    fn compute<const BF16: bool>([a, b, _]: [f32; 3]) -> f32 {
+        a + b
+    }
+}
+
+impl Singles for Sub {
+    #[inline(always)]
+    fn compute<const BF16: bool>([a, b, _]: [f32; 3]) -> f32 {
+        a - b
+    }
+}
+
+impl Singles for Mul {
+    #[inline(always)]
+    fn compute<const BF16: bool>([a, b, _]: [f32; 3]) -> f32 {
+        a * b
+    }
+}
+
+impl Singles for Fma {
+    #[inline(always)]
+    fn compute<const BF16: bool>(sources: [f32; 3]) -> f32 {
+        if BF16 {
+            fused_bf16(sources)
+        } else {
+            fused_f16(sources)
+        }
+    }
+}
+
+impl<S: Singles> Lane for Arithmetic<S> {
+    #[inline(always)]
+    fn compute<const BF16: bool>(operation: HalfOperation, [a, b, c]: [u32; 3]) -> u32 {
+        let result = S::compute::<BF16>([load::<BF16>(a), load::<BF16>(b), load::<BF16>(c)]);
+        let bits = operation.flush(store::<BF16>(result));
+        let negative = bits & 0x8000 != 0;
+        let clamped = if negative || is_nan::<BF16>(bits) {
+            0
+        } else {
+            bits.min(0x3c00)
         };
-        // Bits as an integer that orders as the number does.
-        let key = |bits: u32| {
-            (if bits & 0x8000 == 0 {
-                bits | 0x8000
-            } else {
-                !bits & 0xffff
-            }) ^ flip
+        let bits = if operation.sat { clamped } else { bits };
+        if operation.relu && negative { 0 } else { bits }
+    }
+}
+
+/// Keeps the bits of `KEEP` and flips those of `FLIP`.
+struct Sign<const KEEP: u32, const FLIP: u32>;
+
+impl<const KEEP: u32, const FLIP: u32> Lane for Sign<KEEP, FLIP> {
+    #[inline(always)]
+    fn compute<const BF16: bool>(_: HalfOperation, [a, ..]: [u32; 3]) -> u32 {
+        if is_nan::<BF16>(a) {
+            NAN
+        } else {
+            (a & KEEP) ^ FLIP
+        }
+    }
+}
+
+/// The lesser of two if `FLIP` is all ones, the greater if it is 0; -0 is less than 0.
+struct Extreme<const FLIP: u32>;
+
+impl<const FLIP: u32> Lane for Extreme<FLIP> {
+    #[inline(always)]
+    fn compute<const BF16: bool>(operation: HalfOperation, [a, b, _]: [u32; 3]) -> u32 {
+        let sign = (a ^ b) & 0x8000;
+        let kept = if operation.xorsign_abs {
+            0x7fff
+        } else {
+            0xffff
         };
-        let greater = if key(a) >= key(b) { a } else { b };
-        let (a_nan, b_nan) = (is_nan::<BF16>(a), is_nan::<BF16>(b));
-        let number = if a_nan {
-            b
-        } else if b_nan {
+        let (a, b) = (a & kept, b & kept);
+        let greater = if ordered(a) ^ FLIP >= ordered(b) ^ FLIP {
             a
         } else {
-            greater
+            b
         };
-        let none = (a_nan && b_nan) || (self.nan && (a_nan || b_nan));
-        let signed = if self.xorsign_abs {
+        let (a_nan, b_nan) = (is_nan::<BF16>(a), is_nan::<BF16>(b));
+        let number = if b_nan { a } else { greater };
+        let number = if a_nan { b } else { number };
+        let signed = if operation.xorsign_abs {
             number | sign
         } else {
             number
         };
+        let none = if operation.nan {
+            a_nan | b_nan
+        } else {
+            a_nan & b_nan
+        };
         if none { NAN } else { signed }
+    }
+}
+
+/// Bits as an integer of 16 bits that orders as the number does.
+#[inline(always)]
+fn ordered(bits: u32) -> u32 {
+    if bits & 0x8000 == 0 {
+        bits | 0x8000
+    } else {
+        !bits & 0xffff
     }
 }
 

@@ -193,6 +193,13 @@ fn special_values() {
     assert_eq!(apply("add.f16", [least, least, 0]), 2);
     assert_eq!(apply("add.ftz.f16", [least, least, 0]), 0);
     assert_eq!(apply("abs.ftz.f16", [least | 0x8000, 0, 0]), 0);
+    // Far below the least number: zero, with the product's sign.
+    assert_eq!(apply("fma.rn.bf16", [least, least, zero]), 0);
+    assert_eq!(
+        apply("fma.rn.bf16", [least, 0x8001, minus_zero]),
+        minus_zero
+    );
+    assert_eq!(apply("fma.rn.bf16", [least, 0x8001, least]), least);
     assert_eq!(apply("add.bf16", [0x7f80, 0xff80, 0]), 0x7fff);
 }
 
