@@ -14,6 +14,12 @@ pub type Lanes64 = [u64; 32];
 pub mod approx;
 pub(crate) mod atomic;
 pub mod convert;
+mod float;
 pub mod half;
 pub mod integer;
 pub mod tensor;
+
+pub use float::Direction;
+
+#[cfg(test)]
+mod testing;
