@@ -92,6 +92,22 @@ fn loops_of_different_lengths() {
 }
 
 #[test]
+fn lanes_that_are_apart_keep_what_they_hold() {
+    // The upper lanes hold a 64-bit value while the lower ones use as many 32-bit registers as would fit in its place.
+    let mut low = String::new();
+    for register in 5..25 {
+        low.push_str(&format!("add.s32 %r{register}, %r{}, 1;\n", register - 1));
+    }
+    let body = format!(
+        "mul.wide.u32 %rd5, %r0, 1000;\nsetp.ge.s32 %p1, %r0, 16;\n@%p1 bra high;\nmov.u32 %r4, %r0;\n{low}\
+         mov.u32 %r3, %r24;\nbra.uni join;\nhigh:\nadd.s64 %rd5, %rd5, 1;\ncvt.u32.u64 %r3, %rd5;\njoin:"
+    );
+    let run = Kernel::new(&stored(&body)).clean();
+    assert!((0..16).all(|lane| run.words[lane as usize] == lane + 20));
+    assert!((16..32).all(|lane| run.words[lane as usize] == lane * 1000 + 1));
+}
+
+#[test]
 fn predicates() {
     let body = "setp.lt.s32 %p1|%p2, %r0, 8;\nsetp.ge.and.s32 %p3, %r0, 4, %p1;\nmov.u32 %r3, 0;\n\
         @%p3 mov.u32 %r3, 1;\n@%p2 mov.u32 %r3, 2;";

@@ -497,8 +497,18 @@ impl<'a> Decoder<'a> {
         // The row of absent operands.
         let absent = rows;
         let first = (rows + 1).next_multiple_of(2);
-        let allocation = allocate::allocate(&self.widths, &self.usages);
-        let rows = first + allocation.rows;
+        // A lane of a 64-bit register lies elsewhere in its two rows than in a 32-bit one's: while lanes are apart, one kind
+        // must not be given rows of the other.
+        let of_width = |width: u8| -> Vec<u8> {
+            self.widths
+                .iter()
+                .map(|&own| if own == width { own } else { 0 })
+                .collect()
+        };
+        let wide = allocate::allocate(&of_width(2), &self.usages);
+        let narrow = allocate::allocate(&of_width(1), &self.usages);
+        let first_narrow = first + wide.rows;
+        let rows = first_narrow + narrow.rows;
         if rows > u32::from(u16::MAX) {
             return Err(DecodeError {
                 position: self.kernel.position,
@@ -511,8 +521,10 @@ impl<'a> Decoder<'a> {
                 absent
             } else if register & CONSTANT != 0 {
                 constant_rows[(register & !CONSTANT) as usize]
+            } else if self.widths[register as usize] == 2 {
+                first + wide.row[register as usize]
             } else {
-                first + allocation.row[register as usize]
+                first_narrow + narrow.row[register as usize]
             };
             row as u16
         };
