@@ -52,9 +52,9 @@ impl SelectChunksTile {
     }
 }
 
-/// Words that warps and threads tell each other: three values per warp, three of the block.
+/// Words that warps and threads tell each other: three values per warp, four of the block.
 fn scalars(warps: u32) -> u32 {
-    (3 * warps + 3).next_multiple_of(4)
+    (3 * warps + 4).next_multiple_of(4)
 }
 
 #[expect(
