@@ -43,7 +43,7 @@ pub(crate) fn run<'a>(
     };
     let new = || Worker {
         context,
-        view: View::new(allocations.to_vec(), lookup),
+        view: View::new(allocations.to_vec(), lookup, context.program.communicates),
         sites: vec![Site::default(); context.program.code.len()],
         divergent: 0,
         notes: Notes::new(context),

@@ -4,12 +4,19 @@
 //! `bar.warp.sync` before everything after it. Between blocks only releases and acquires order (PTX ISA, memory
 //! consistency model): a [`Clock`] says what of other blocks a block knows to have happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::page::{EVERYBODY, Tag, interval_of, same_thread};
 
-/// Most intervals of one worker in one launch; beyond, tags are forgotten and numbers start again.
-const MOST: u32 = EVERYBODY - 1024;
+/// Most intervals of one worker in one launch; beyond, tags are forgotten and numbers start again. Larger numbers are those
+/// of sets.
+const MOST: u32 = 1 << 26;
+
+/// Most sets; beyond, what several blocks have read is not judged any more.
+const MOST_SETS: usize = (EVERYBODY - MOST - 2) as usize;
+
+/// Interval of a tag whose readers were too many to remember.
+const UNKNOWN: u32 = EVERYBODY - 1;
 
 /// A stretch of execution.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +100,19 @@ impl Clock {
 #[derive(Debug)]
 pub(crate) struct Intervals {
     all: Vec<Interval>,
-    /// Number of the first interval of `all`: never 0.
     forgotten: bool,
+    /// Intervals of several blocks that have read the same, where blocks communicate: number `MOST + i` stands for all of set
+    /// i.
+    sets: Vec<Box<[u32]>>,
+    set_numbers: HashMap<Box<[u32]>, u32>,
+    /// Sets that came of an earlier tag and an interval.
+    joined: HashMap<(u32, u32), u32>,
+    /// Whether blocks communicate at all; if not, several that read what one writes always race.
+    communicating: bool,
 }
 
 impl Intervals {
-    pub(crate) fn new() -> Intervals {
+    pub(crate) fn new(communicating: bool) -> Intervals {
         let nobody = Interval {
             block: u32::MAX,
             epoch: 0,
@@ -110,6 +124,10 @@ impl Intervals {
         Intervals {
             all: vec![nobody; 2],
             forgotten: false,
+            sets: Vec::new(),
+            set_numbers: HashMap::new(),
+            joined: HashMap::new(),
+            communicating,
         }
     }
 
@@ -124,6 +142,9 @@ impl Intervals {
     ) -> u32 {
         if self.all.len() as u32 >= MOST {
             self.all.truncate(2);
+            self.sets.clear();
+            self.set_numbers.clear();
+            self.joined.clear();
             self.forgotten = true;
         }
         let number = self.all.len() as u32;
@@ -149,14 +170,31 @@ impl Intervals {
         self.all.get(number as usize)
     }
 
-    /// Whether `old` happened before what its present owner does now.
+    /// The tag, or a member of the set it stands for, that does not come before what `now` does.
     #[cold]
-    pub(crate) fn ordered(&self, old: Tag, now: &Now<'_>) -> bool {
-        if same_thread(old, now.tag(0, (old & 31) as u32)) && old & 31 == u64::from(now.lane) {
+    pub(crate) fn unordered(&self, old: Tag, now: &Now<'_>) -> Option<Tag> {
+        let number = interval_of(old);
+        match number {
+            EVERYBODY => Some(old),
+            UNKNOWN => None,
+            MOST.. => {
+                let members = self.sets.get((number - MOST) as usize)?;
+                let found = members
+                    .iter()
+                    .find(|&&member| !self.ordered(u64::from(member) << 5, now))?;
+                Some(old >> 32 << 32 | u64::from(*found) << 5)
+            }
+            _ => (!self.ordered(old, now)).then_some(old),
+        }
+    }
+
+    /// Whether `old`, the tag of one interval, comes before what `now` does.
+    fn ordered(&self, old: Tag, now: &Now<'_>) -> bool {
+        if same_thread(old, now.tag(0, now.lane)) {
             return true;
         }
         let Some(interval) = self.get(interval_of(old)) else {
-            return false; // everybody
+            return false;
         };
         if interval.block == now.block {
             return interval.epoch < now.epoch
@@ -182,27 +220,68 @@ impl Intervals {
     /// The tag of a reader beside an earlier one.
     #[cold]
     pub(crate) fn join(&mut self, old: Tag, now: &Now<'_>, mine: Tag, group: &mut u32) -> Tag {
-        if interval_of(old) == EVERYBODY || self.ordered(old, now) {
-            return if interval_of(old) == EVERYBODY {
-                old
-            } else {
-                mine
-            };
-        }
-        let Some(&interval) = self.get(interval_of(old)) else {
+        let number = interval_of(old);
+        if number == EVERYBODY || number == UNKNOWN {
             return old;
-        };
+        }
+        if self.unordered(old, now).is_none() {
+            return mine;
+        }
         let instruction = mine >> 32 << 32;
-        if interval.block != now.block || interval.epoch != now.epoch {
-            return instruction | u64::from(EVERYBODY) << 5;
+        let tagged = |number: u32| instruction | u64::from(number) << 5;
+        if let Some(&interval) = self.get(number)
+            && interval.block == now.block
+            && interval.epoch == now.epoch
+        {
+            if interval.warp == now.warp {
+                return tagged(now.interval | 1);
+            }
+            if *group == 0 {
+                *group = self.begin(now.block, now.epoch, GROUP, 0, 0);
+            }
+            return tagged(*group | 1);
         }
-        if interval.warp == now.warp {
-            return instruction | u64::from(now.interval | 1) << 5;
+        if !self.communicating {
+            return tagged(EVERYBODY);
         }
-        if *group == 0 {
-            *group = self.begin(now.block, now.epoch, GROUP, 0, 0);
+        let number = self.join_set(number, now);
+        tagged(number)
+    }
+
+    /// The set of an earlier interval or set and the present interval, without what is ordered before it.
+    fn join_set(&mut self, old: u32, now: &Now<'_>) -> u32 {
+        let mine = now.interval | 1;
+        if let Some(&known) = self.joined.get(&(old, mine)) {
+            return known;
         }
-        instruction | u64::from(*group | 1) << 5
+        let one = [old | 1];
+        let earlier: &[u32] = match self.sets.get(old.wrapping_sub(MOST) as usize) {
+            Some(members) => members,
+            None => &one,
+        };
+        let mut members: Vec<u32> = earlier
+            .iter()
+            .copied()
+            .filter(|&member| !self.ordered(u64::from(member) << 5, now))
+            .collect();
+        members.push(mine);
+        members.sort_unstable();
+        members.dedup();
+        let number = if let [one] = members.as_slice() {
+            *one
+        } else if let Some(&known) = self.set_numbers.get(members.as_slice()) {
+            known
+        } else if self.sets.len() >= MOST_SETS {
+            UNKNOWN
+        } else {
+            let number = MOST + self.sets.len() as u32;
+            let members: Box<[u32]> = members.into();
+            self.sets.push(members.clone());
+            self.set_numbers.insert(members, number);
+            number
+        };
+        self.joined.insert((old, mine), number);
+        number
     }
 }
 
@@ -258,7 +337,7 @@ mod tests {
     #[test]
     fn barriers_order_a_block() {
         let none = Clock::default();
-        let mut intervals = Intervals::new();
+        let mut intervals = Intervals::new(true);
         let first = intervals.begin(7, 0, 0, 1, 0);
         let second = intervals.begin(7, 1, 1, 1, 0);
         let same_epoch = intervals.begin(7, 0, 1, 1, 0);
@@ -271,7 +350,7 @@ mod tests {
     #[test]
     fn a_thread_is_ordered_with_itself_alone() {
         let none = Clock::default();
-        let mut intervals = Intervals::new();
+        let mut intervals = Intervals::new(true);
         let number = intervals.begin(0, 0, 0, 1, 0);
         let now = now([&none, &none], 0, 0, 0, number);
         assert!(intervals.ordered(now.tag(9, 3), &now));
@@ -279,9 +358,45 @@ mod tests {
     }
 
     #[test]
+    fn several_readers_are_remembered_one_by_one() {
+        let none = Clock::default();
+        let mut intervals = Intervals::new(true);
+        let readers: Vec<u32> = (0..3)
+            .map(|block| intervals.begin(block, 0, 0, 1, 0))
+            .collect();
+        let writer = intervals.begin(3, 0, 0, 1, 0);
+        let mut tag = u64::from(readers[0] << 5);
+        let mut group = 0;
+        for (block, &reader) in readers.iter().enumerate().skip(1) {
+            let now = now([&none, &none], block as u32, 0, 0, reader);
+            tag = intervals.join(tag, &now, now.tag(0, 3), &mut group);
+        }
+        let mut clock = Clock::default();
+        for block in 0..3 {
+            let now = now([&clock, &none], 3, 0, 0, writer);
+            let found = intervals.unordered(tag, &now).map(interval_of);
+            assert_eq!(
+                found.map(|number| number & !1),
+                Some(readers[block as usize])
+            );
+            let passed = Known {
+                epoch: 1,
+                warp: 0,
+                lane: 0,
+                warp_syncs: 0,
+            };
+            clock.learn(block, passed);
+        }
+        assert_eq!(
+            intervals.unordered(tag, &now([&clock, &none], 3, 0, 0, writer)),
+            None
+        );
+    }
+
+    #[test]
     fn clocks_order_blocks() {
         let mut clock = Clock::default();
-        let mut intervals = Intervals::new();
+        let mut intervals = Intervals::new(true);
         let other = intervals.begin(1, 4, 2, 1, 0);
         let mine = intervals.begin(0, 0, 0, 1, 0);
         let old = u64::from(other << 5 | 6);

@@ -103,9 +103,9 @@ impl View<'_> {
                         if before != 0
                             && !same_thread(before, mine)
                             && !same_store
-                            && !self.intervals.ordered(before, &now)
+                            && let Some(other) = self.intervals.unordered(before, &now)
                         {
-                            found = Some((kind, before));
+                            found = Some((kind, other));
                         }
                     }
                 }

@@ -90,11 +90,12 @@ impl<'a> View<'a> {
     pub(crate) fn new(
         allocations: Vec<&'a Allocation>,
         lookup: &'a (dyn Fn(u64) -> Lookup<'a> + Sync),
+        communicating: bool,
     ) -> View<'a> {
         View {
             pages: allocations.iter().map(|_| Vec::new()).collect(),
             allocations,
-            intervals: Intervals::new(),
+            intervals: Intervals::new(communicating),
             troubles: Vec::new(),
             group: 0,
             last: 0,
