@@ -14,6 +14,7 @@ pub type Lanes64 = [u64; 32];
 pub mod convert;
 mod float;
 pub mod half;
+pub mod integer;
 pub mod tensor;
 
 pub use float::Direction;
