@@ -11,10 +11,12 @@ pub type Lanes32 = [u32; 32];
 /// One 64-bit value per lane.
 pub type Lanes64 = [u64; 32];
 
+pub mod approx;
 pub mod convert;
 mod float;
 pub mod half;
 pub mod integer;
+pub mod single;
 pub mod tensor;
 
 pub use float::Direction;
