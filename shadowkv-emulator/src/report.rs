@@ -52,6 +52,7 @@ fn class(code: Code, mix: &mut Mix) -> &mut u64 {
         | AbsF64
         | Half(_) => &mut mix.float,
         DivApproxF32 { .. }
+        | DivFullF32 { .. }
         | SqrtApproxF32 { .. }
         | RcpApproxF32 { .. }
         | RsqrtApproxF32 { .. }

@@ -17,6 +17,7 @@ pub mod convert;
 mod float;
 pub mod half;
 pub mod integer;
+pub mod single;
 pub mod tensor;
 
 pub use float::Direction;

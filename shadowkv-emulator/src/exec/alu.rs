@@ -33,14 +33,6 @@ pub(super) fn flush(bits: u32) -> u32 {
     }
 }
 
-/// Quiet NaN as the GPU's arithmetic returns it.
-const NAN: u32 = 0x7fff_ffff;
-
-#[inline(always)]
-pub(super) fn canonical(value: f32) -> u32 {
-    if value.is_nan() { NAN } else { value.to_bits() }
-}
-
 impl Machine<'_> {
     #[inline(always)]
     pub(super) fn one(&mut self, inst: &Inst, f: impl Fn(u32) -> u32) {

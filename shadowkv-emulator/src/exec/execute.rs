@@ -1,9 +1,9 @@
 //! Instructions that only registers and predicates take part in.
 
-use crate::arith::{Lanes64, approx, convert, integer};
+use crate::arith::{Lanes64, approx, convert, integer, single};
 use crate::program::{Code, Inst};
 
-use super::alu::{Machine, canonical, f32_of, flush};
+use super::alu::Machine;
 
 impl Machine<'_> {
     /// Executes an instruction of registers and predicates; `false` if it is of another kind.
@@ -77,20 +77,19 @@ impl Machine<'_> {
             }
             Code::BfeU32 => self.row_three(inst, integer::bfe_u32),
             Code::BfeS32 => self.row_three(inst, integer::bfe_s32),
-            Code::Prmt => self.row_three(inst, integer::prmt_b32),
+            Code::Prmt(mode) => self.row_three(inst, |a, b, c| integer::prmt_b32(a, b, c, mode)),
             Code::Lop3 => {
                 let table = inst.imm as u8;
                 self.row_three(inst, |a, b, c| integer::lop3_b32(a, b, c, table));
             }
-            Code::FunnelLeft { clamp } => {
-                self.row_three(inst, |a, b, c| integer::shf_l_b32(a, b, c, clamp));
-            }
-            Code::FunnelRight { clamp } => {
-                self.row_three(inst, |a, b, c| integer::shf_r_b32(a, b, c, clamp));
-            }
+            Code::FunnelLeft { clamp: true } => self.row_three(inst, integer::shf_l_clamp_b32),
+            Code::FunnelLeft { clamp: false } => self.row_three(inst, integer::shf_l_wrap_b32),
+            Code::FunnelRight { clamp: true } => self.row_three(inst, integer::shf_r_clamp_b32),
+            Code::FunnelRight { clamp: false } => self.row_three(inst, integer::shf_r_wrap_b32),
             Code::SadS32 => self.row_three(inst, integer::sad_s32),
             Code::SadU32 => self.row_three(inst, integer::sad_u32),
-            Code::Mul24Lo => self.row_two(inst, integer::mul24_lo),
+            Code::Mul24LoS => self.row_two(inst, integer::mul24_lo_s32),
+            Code::Mul24LoU => self.row_two(inst, integer::mul24_lo_u32),
             Code::FindU32 { shift } => self.row_one(inst, |a| integer::bfind_u32(a, shift)),
             Code::FindS32 { shift } => self.row_one(inst, |a| integer::bfind_s32(a, shift)),
             Code::Dp4a { a_signed, b_signed } => {
@@ -236,79 +235,79 @@ impl Machine<'_> {
                 self.registers.put32(inst.d, &d, self.lanes);
             }
 
-            Code::AddF32 => self.two(inst, |a, b| canonical(f32_of(a) + f32_of(b))),
-            Code::SubF32 => self.two(inst, |a, b| canonical(f32_of(a) - f32_of(b))),
-            Code::MulF32 => self.two(inst, |a, b| canonical(f32_of(a) * f32_of(b))),
-            Code::FmaF32 => {
-                self.three(inst, |a, b, c| {
-                    canonical(f32_of(a).mul_add(f32_of(b), f32_of(c)))
-                });
+            Code::AddF32 => self.row_two(inst, single::add_rn),
+            Code::SubF32 => self.row_two(inst, |a, b| single::add_rn(a, &single::neg(b))),
+            Code::MulF32 => self.row_two(inst, single::mul_rn),
+            Code::FmaF32 => self.row_three(inst, single::fma_rn),
+            Code::AddF32Ftz => self.row_two(inst, single::add_rn_ftz),
+            Code::SubF32Ftz => {
+                self.row_two(inst, |a, b| single::add_rn_ftz(a, &single::neg(b)));
             }
-            Code::AddF32Ftz => self.two(inst, |a, b| {
-                flush(canonical(f32_of(flush(a)) + f32_of(flush(b))))
-            }),
-            Code::SubF32Ftz => self.two(inst, |a, b| {
-                flush(canonical(f32_of(flush(a)) - f32_of(flush(b))))
-            }),
-            Code::MulF32Ftz => self.two(inst, |a, b| {
-                flush(canonical(f32_of(flush(a)) * f32_of(flush(b))))
-            }),
-            Code::FmaF32Ftz => self.three(inst, |a, b, c| {
-                flush(canonical(
-                    f32_of(flush(a)).mul_add(f32_of(flush(b)), f32_of(flush(c))),
-                ))
-            }),
-            Code::SatF32(operation, ftz) => self.three(inst, |a, b, c| {
-                let [a, b, c] = [a, b, c].map(|bits| f32_of(if ftz { flush(bits) } else { bits }));
-                let value = match operation {
-                    0 => a + b,
-                    1 => a - b,
-                    2 => a * b,
-                    _ => a.mul_add(b, c),
-                };
-                // NaN becomes 0.
-                let value = if value >= 1.0 {
-                    1.0
-                } else if value > 0.0 {
-                    value
-                } else {
-                    0.0
-                };
-                if ftz {
-                    flush(value.to_bits())
-                } else {
-                    value.to_bits()
+            Code::MulF32Ftz => self.row_two(inst, single::mul_rn_ftz),
+            Code::FmaF32Ftz => self.row_three(inst, single::fma_rn_ftz),
+            Code::SatF32(operation, ftz) => {
+                let saturated = |row| single::saturate(&row);
+                match (operation, ftz) {
+                    (0, false) => self.row_two(inst, |a, b| saturated(single::add_rn(a, b))),
+                    (0, true) => self.row_two(inst, |a, b| saturated(single::add_rn_ftz(a, b))),
+                    (1, false) => {
+                        self.row_two(inst, |a, b| saturated(single::add_rn(a, &single::neg(b))));
+                    }
+                    (1, true) => self.row_two(inst, |a, b| {
+                        saturated(single::add_rn_ftz(a, &single::neg(b)))
+                    }),
+                    (2, false) => self.row_two(inst, |a, b| saturated(single::mul_rn(a, b))),
+                    (2, true) => self.row_two(inst, |a, b| saturated(single::mul_rn_ftz(a, b))),
+                    (_, false) => {
+                        self.row_three(inst, |a, b, c| saturated(single::fma_rn(a, b, c)));
+                    }
+                    (_, true) => {
+                        self.row_three(inst, |a, b, c| saturated(single::fma_rn_ftz(a, b, c)));
+                    }
                 }
-            }),
-            Code::MinF32 { ftz, nan } => self.row_two(inst, |a, b| approx::min_f32(a, b, ftz, nan)),
-            Code::MaxF32 { ftz, nan } => self.row_two(inst, |a, b| approx::max_f32(a, b, ftz, nan)),
-            Code::NegF32 { ftz } => {
-                self.one(inst, |a| (if ftz { flush(a) } else { a }) ^ 0x8000_0000);
             }
-            Code::AbsF32 { ftz } => {
-                self.one(inst, |a| (if ftz { flush(a) } else { a }) & 0x7fff_ffff);
-            }
-            Code::DivF32 { ftz } => self.row_two(inst, |a, b| approx::div_rn_f32(a, b, ftz)),
-            Code::DivApproxF32 { ftz } => {
-                self.row_two(inst, |a, b| approx::div_approx_f32(a, b, ftz));
-            }
-            Code::SqrtF32 { ftz } => self.row_one(inst, |a| approx::sqrt_rn_f32(a, ftz)),
-            Code::SqrtApproxF32 { ftz } => self.row_one(inst, |a| approx::sqrt_approx_f32(a, ftz)),
-            Code::RcpF32 { ftz } => self.row_one(inst, |a| approx::rcp_rn_f32(a, ftz)),
-            Code::RcpApproxF32 { ftz } => self.row_one(inst, |a| approx::rcp_approx_f32(a, ftz)),
-            Code::RsqrtApproxF32 { ftz } => {
-                self.row_one(inst, |a| approx::rsqrt_approx_f32(a, ftz));
-            }
-            Code::Ex2ApproxF32 { ftz } => self.row_one(inst, |a| approx::ex2_approx_f32(a, ftz)),
-            Code::Lg2ApproxF32 { ftz } => self.row_one(inst, |a| approx::lg2_approx_f32(a, ftz)),
-            Code::SinApproxF32 { ftz } => self.row_one(inst, |a| approx::sin_approx_f32(a, ftz)),
-            Code::CosApproxF32 { ftz } => self.row_one(inst, |a| approx::cos_approx_f32(a, ftz)),
-            Code::TanhApproxF32 => self.row_one(inst, approx::tanh_approx_f32),
-            Code::CopysignF32 => {
-                // The sign of a, the magnitude of b.
-                self.two(inst, |a, b| a & 0x8000_0000 | b & 0x7fff_ffff);
-            }
-
+            Code::MinF32 { ftz, nan } => match (ftz, nan) {
+                (false, false) => self.row_two(inst, single::min),
+                (true, false) => self.row_two(inst, single::min_ftz),
+                (false, true) => self.row_two(inst, single::min_nan),
+                (true, true) => self.row_two(inst, single::min_ftz_nan),
+            },
+            Code::MaxF32 { ftz, nan } => match (ftz, nan) {
+                (false, false) => self.row_two(inst, single::max),
+                (true, false) => self.row_two(inst, single::max_ftz),
+                (false, true) => self.row_two(inst, single::max_nan),
+                (true, true) => self.row_two(inst, single::max_ftz_nan),
+            },
+            Code::NegF32 { ftz: false } => self.row_one(inst, single::neg),
+            Code::NegF32 { ftz: true } => self.row_one(inst, single::neg_ftz),
+            Code::AbsF32 { ftz: false } => self.row_one(inst, single::abs),
+            Code::AbsF32 { ftz: true } => self.row_one(inst, single::abs_ftz),
+            Code::DivF32 { ftz: false } => self.row_two(inst, single::div_rn),
+            Code::DivF32 { ftz: true } => self.row_two(inst, single::div_rn_ftz),
+            Code::DivApproxF32 { ftz: false } => self.row_two(inst, approx::div_approx),
+            Code::DivApproxF32 { ftz: true } => self.row_two(inst, approx::div_approx_ftz),
+            Code::DivFullF32 { ftz: false } => self.row_two(inst, approx::div_full),
+            Code::DivFullF32 { ftz: true } => self.row_two(inst, approx::div_full_ftz),
+            Code::SqrtF32 { ftz: false } => self.row_one(inst, single::sqrt_rn),
+            Code::SqrtF32 { ftz: true } => self.row_one(inst, single::sqrt_rn_ftz),
+            Code::SqrtApproxF32 { ftz: false } => self.row_one(inst, approx::sqrt_approx),
+            Code::SqrtApproxF32 { ftz: true } => self.row_one(inst, approx::sqrt_approx_ftz),
+            Code::RcpF32 { ftz: false } => self.row_one(inst, single::rcp_rn),
+            Code::RcpF32 { ftz: true } => self.row_one(inst, single::rcp_rn_ftz),
+            Code::RcpApproxF32 { ftz: false } => self.row_one(inst, approx::rcp_approx),
+            Code::RcpApproxF32 { ftz: true } => self.row_one(inst, approx::rcp_approx_ftz),
+            Code::RsqrtApproxF32 { ftz: false } => self.row_one(inst, approx::rsqrt_approx),
+            Code::RsqrtApproxF32 { ftz: true } => self.row_one(inst, approx::rsqrt_approx_ftz),
+            Code::Ex2ApproxF32 { ftz: false } => self.row_one(inst, approx::ex2_approx),
+            Code::Ex2ApproxF32 { ftz: true } => self.row_one(inst, approx::ex2_approx_ftz),
+            Code::Lg2ApproxF32 { ftz: false } => self.row_one(inst, approx::lg2_approx),
+            Code::Lg2ApproxF32 { ftz: true } => self.row_one(inst, approx::lg2_approx_ftz),
+            // The unit flushes denormals either way.
+            Code::SinApproxF32 { .. } => self.row_one(inst, approx::sin_approx),
+            // The unit flushes denormals either way.
+            Code::CosApproxF32 { .. } => self.row_one(inst, approx::cos_approx),
+            Code::TanhApproxF32 => self.row_one(inst, approx::tanh_approx),
+            Code::CopysignF32 => self.row_two(inst, single::copysign),
             Code::AddF64 => self.f64_two(inst, |a, b| a + b),
             Code::SubF64 => self.f64_two(inst, |a, b| a - b),
             Code::MulF64 => self.f64_two(inst, |a, b| a * b),

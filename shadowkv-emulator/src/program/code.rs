@@ -2,6 +2,7 @@
 
 use crate::arith::convert::Conversion;
 use crate::arith::half::HalfOperation;
+use crate::arith::integer::PermuteMode;
 use crate::arith::tensor::MmaKind;
 
 use super::operations::{
@@ -68,7 +69,7 @@ pub(crate) enum Code {
     Bfi32,
     BfeU32,
     BfeS32,
-    Prmt,
+    Prmt(PermuteMode),
     Lop3,
     FunnelLeft {
         clamp: bool,
@@ -78,7 +79,8 @@ pub(crate) enum Code {
     },
     SadS32,
     SadU32,
-    Mul24Lo,
+    Mul24LoS,
+    Mul24LoU,
     FindU32 {
         shift: bool,
     },
@@ -200,6 +202,9 @@ pub(crate) enum Code {
         ftz: bool,
     },
     DivApproxF32 {
+        ftz: bool,
+    },
+    DivFullF32 {
         ftz: bool,
     },
     SqrtF32 {

@@ -4,6 +4,7 @@
 
 use super::{Code, Decoder, Modifiers, Result};
 use crate::arith::half::HalfOperation;
+use crate::arith::integer::PermuteMode;
 use crate::ptx::ast::{Instruction, Operand, ScalarType};
 
 use ScalarType::{
@@ -134,10 +135,13 @@ impl<'a> Decoder<'a> {
                 .map(|_| (Lop3, same(4)));
         }
         if opcode == "prmt" {
-            return modifiers
-                .take_type()
-                .filter(|ty| *ty == B32)
-                .map(|_| (Prmt, same(3)));
+            modifiers.take_type().filter(|ty| *ty == B32)?;
+            let mode = modifiers.take_any(&["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"]);
+            let mode = match mode {
+                Some(name) => PermuteMode::from_name(name)?,
+                None => PermuteMode::Default,
+            };
+            return Some((Prmt(mode), same(3)));
         }
         if opcode == "shf" {
             modifiers.take_type().filter(|ty| *ty == B32)?;
@@ -271,7 +275,8 @@ impl<'a> Decoder<'a> {
                     _ => return None,
                 }
             }
-            ("mul24", S32 | U32) if modifiers.take("lo") => (Mul24Lo, same(2)),
+            ("mul24", S32) if modifiers.take("lo") => (Mul24LoS, same(2)),
+            ("mul24", U32) if modifiers.take("lo") => (Mul24LoU, same(2)),
             ("sad", S32) => (SadS32, same(3)),
             ("sad", U32) => (SadU32, same(3)),
             ("div", S32) => (DivS32, same(2)),
@@ -428,7 +433,7 @@ impl<'a> Decoder<'a> {
             "mul" => (MulF32, same(2)),
             "fma" | "mad" if ftz => (FmaF32Ftz, same(3)),
             "fma" | "mad" => (FmaF32, same(3)),
-            "div" if full => (DivApproxF32 { ftz }, same(2)),
+            "div" if full => (DivFullF32 { ftz }, same(2)),
             "div" if rn => (DivF32 { ftz }, same(2)),
             "sqrt" if rn => (SqrtF32 { ftz }, same(1)),
             "rcp" if rn => (RcpF32 { ftz }, same(1)),
