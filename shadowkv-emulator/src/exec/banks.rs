@@ -125,6 +125,10 @@ mod tests {
     fn rows_of_a_matrix() {
         assert_eq!(matrix(&[0, 16, 32, 48, 64, 80, 96, 112]), 1);
         assert_eq!(matrix(&[0, 128, 256, 384, 512, 640, 768, 896]), 8);
-        assert_eq!(matrix(&[0, 144, 288, 432, 576, 720, 864, 1008]), 1, "padded");
+        assert_eq!(
+            matrix(&[0, 144, 288, 432, 576, 720, 864, 1008]),
+            1,
+            "padded"
+        );
     }
 }

@@ -14,6 +14,8 @@ use super::{Block, Worker};
 /// A named barrier on its way to completion.
 #[derive(Default)]
 pub(super) struct Barrier {
+    /// How often it has been completed before.
+    generation: u32,
     /// Threads that have arrived; warps of an aligned barrier count whole.
     arrived: u32,
     /// Threads it takes, where the instruction says so.
@@ -53,7 +55,7 @@ impl Worker<'_> {
         let lane = lanes.trailing_zeros();
         let actor = Self::actor(block, warp, lane);
         if kind.aligned && lanes != warp.alive {
-            if self.park(warp, lanes) {
+            if Self::park(warp, lanes) {
                 return Flow::Moved;
             }
             let missing = warp.alive & !lanes;
@@ -113,12 +115,26 @@ impl Worker<'_> {
         }
         if let Some(reduction) = kind.reduction {
             let predicate = warp.predicates[usize::from(inst.q)];
-            let predicate = if inst.listed == 1 { !predicate } else { predicate };
+            let predicate = if inst.listed == 1 {
+                !predicate
+            } else {
+                predicate
+            };
             barrier.votes += (predicate & lanes).count_ones();
             barrier.asked += lanes.count_ones();
             barrier.results.push((warp.index, lanes, *inst, reduction));
         }
         self.progress += 1;
+        let generation = barrier.generation;
+        // A counted barrier is complete at once, whoever else may be on the way.
+        if wanted.is_some_and(|wanted| barrier.arrived >= wanted) {
+            let next = Barrier {
+                generation: generation + 1,
+                ..Barrier::default()
+            };
+            let complete = std::mem::replace(barrier, next);
+            block.complete.push((number as u8, complete));
+        }
         if !kind.waits {
             return Flow::Next;
         }
@@ -128,6 +144,7 @@ impl Worker<'_> {
                 lanes,
             },
             barrier: number as u8,
+            generation,
         });
         warp.current.lanes &= !lanes;
         warp.current.pc += 1;
@@ -135,7 +152,7 @@ impl Worker<'_> {
     }
 
     /// Lets the other groups of a warp run first, in the hope that they come here too; `false` if there are none.
-    pub(super) fn park(&mut self, warp: &mut Warp, lanes: u32) -> bool {
+    pub(super) fn park(warp: &mut Warp, lanes: u32) -> bool {
         if warp.others.is_empty() || lanes != warp.current.lanes {
             return false;
         }
@@ -148,63 +165,68 @@ impl Worker<'_> {
         let masks = *warp.registers.get32(inst.a);
         self.members(block, warp, &masks, lanes);
         warp.touched.pass_warp_sync();
-        warp.warp_syncs += 1;
+        warp.syncs += 1;
         warp.interval = 0;
     }
 
     /// Completes every barrier that all its threads have reached; whether there was any.
     pub(super) fn release_barriers(&mut self, block: &mut Block, warps: &mut [Warp]) -> bool {
-        let mut any = false;
-        for number in 0..block.barriers.len() {
-            let alive: u32 = warps.iter().map(|warp| warp.alive.count_ones()).sum();
-            let barrier = &block.barriers[number];
-            if barrier.arrived == 0 {
-                continue;
-            }
-            let wanted = barrier.wanted.unwrap_or(alive);
-            if barrier.arrived < wanted {
-                continue;
-            }
-            any = true;
-            let barrier = std::mem::take(&mut block.barriers[number]);
-            for (index, lanes, inst, reduction) in &barrier.results {
-                let Some(warp) = warps.get_mut(*index as usize) else {
-                    continue;
+        let alive: u32 = warps.iter().map(|warp| warp.alive.count_ones()).sum();
+        for (number, barrier) in block.barriers.iter_mut().enumerate() {
+            if barrier.arrived > 0 && barrier.wanted.is_none() && barrier.arrived >= alive {
+                let next = Barrier {
+                    generation: barrier.generation + 1,
+                    ..Barrier::default()
                 };
-                let truth = |value: bool| if value { u32::MAX } else { 0 };
-                match reduction {
-                    BarrierReduction::Popc => {
-                        warp.registers.put32(inst.d, &[barrier.votes; 32], *lanes);
-                    }
-                    BarrierReduction::And => {
-                        let all = truth(barrier.votes == barrier.asked);
-                        Self::set_predicate(warp, inst.p, all, *lanes);
-                    }
-                    BarrierReduction::Or => {
-                        Self::set_predicate(warp, inst.p, truth(barrier.votes > 0), *lanes);
-                    }
-                }
-            }
-            let running = warps.iter().filter(|warp| warp.alive != 0).count();
-            let whole = barrier.warps.len() >= running;
-            if whole {
-                self.end_epoch(block, warps);
-            } else {
-                self.end_partly(block, warps, &barrier.warps);
-            }
-            for warp in warps.iter_mut() {
-                let mut released = Vec::new();
-                warp.waiting.retain(|waiting| {
-                    let here = usize::from(waiting.barrier) == number;
-                    if here {
-                        released.push(waiting.group);
-                    }
-                    !here
-                });
-                warp.others.append(&mut released);
+                let complete = std::mem::replace(barrier, next);
+                block.complete.push((number as u8, complete));
             }
         }
+        let complete = std::mem::take(&mut block.complete);
+        let any = !complete.is_empty();
+        for (number, barrier) in complete {
+            self.release(block, warps, number, &barrier);
+        }
         any
+    }
+
+    fn release(&mut self, block: &mut Block, warps: &mut [Warp], number: u8, barrier: &Barrier) {
+        for (index, lanes, inst, reduction) in &barrier.results {
+            let Some(warp) = warps.get_mut(*index as usize) else {
+                continue;
+            };
+            let truth = |value: bool| if value { u32::MAX } else { 0 };
+            match reduction {
+                BarrierReduction::Popc => {
+                    warp.registers.put32(inst.d, &[barrier.votes; 32], *lanes);
+                }
+                BarrierReduction::And => {
+                    let all = truth(barrier.votes == barrier.asked);
+                    Self::set_predicate(warp, inst.p, all, *lanes);
+                }
+                BarrierReduction::Or => {
+                    Self::set_predicate(warp, inst.p, truth(barrier.votes > 0), *lanes);
+                }
+            }
+        }
+        let everybody = warps
+            .iter()
+            .all(|warp| warp.alive == 0 || barrier.warps.contains(&warp.index));
+        if everybody {
+            self.end_epoch(block, warps);
+        } else {
+            self.end_partly(block, warps, &barrier.warps);
+        }
+        for warp in warps.iter_mut() {
+            let others = &mut warp.others;
+            warp.waiting.retain(|waiting| {
+                let here = waiting.barrier == number && waiting.generation == barrier.generation;
+                if here {
+                    others.push(waiting.group);
+                }
+                !here
+            });
+        }
     }
 
     /// A barrier of the whole block: what was touched before it is compared, and forgotten.
@@ -223,7 +245,7 @@ impl Worker<'_> {
         for warp in warps.iter_mut() {
             warp.touched.clear();
             warp.interval = 0;
-            warp.warp_syncs = 0;
+            warp.syncs = 0;
             warp.stretch = 1;
             warp.order = [0; WARPS];
             if !warp.clock.is_empty() {
@@ -237,12 +259,18 @@ impl Worker<'_> {
     fn end_partly(&mut self, block: &mut Block, warps: &mut [Warp], members: &[u32]) {
         let mut order = [0; WARPS];
         let mut clock = Clock::default();
-        for warp in warps.iter_mut().filter(|warp| members.contains(&warp.index)) {
+        for warp in warps
+            .iter_mut()
+            .filter(|warp| members.contains(&warp.index))
+        {
             self.end_stretch(block, warp);
             clock.join(&warp.clock);
             join_order(&mut order, &warp.order);
         }
-        for warp in warps.iter_mut().filter(|warp| members.contains(&warp.index)) {
+        for warp in warps
+            .iter_mut()
+            .filter(|warp| members.contains(&warp.index))
+        {
             warp.order = order;
             warp.clock = clock.clone();
         }
@@ -270,10 +298,11 @@ impl Worker<'_> {
     /// Compares what a warp has touched with earlier stretches of others that nothing orders before it.
     fn compare_stretches(&mut self, block: &Block, warp: &Warp) {
         for stretch in &block.stretches {
-            if stretch.warp != warp.index
-                && warp.order[stretch.warp as usize] < stretch.number
-            {
-                let pair = [(stretch.warp, &stretch.touched), (warp.index, &warp.touched)];
+            if stretch.warp != warp.index && warp.order[stretch.warp as usize] < stretch.number {
+                let pair = [
+                    (stretch.warp, &stretch.touched),
+                    (warp.index, &warp.touched),
+                ];
                 self.shared_races(block, &pair);
             }
         }

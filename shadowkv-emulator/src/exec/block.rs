@@ -42,6 +42,7 @@ impl Team {
                 shared: Shared::new(context.shared_bytes),
                 clock: Clock::default(),
                 barriers: Default::default(),
+                complete: Vec::new(),
                 stretches: Vec::new(),
                 bulk: Bulk::default(),
                 failed: false,
@@ -58,6 +59,7 @@ impl Team {
         self.block.shared.reset();
         self.block.clock = Clock::default();
         self.block.barriers = Default::default();
+        self.block.complete.clear();
         self.block.stretches.clear();
         self.block.bulk = Bulk::default();
         self.block.failed = false;

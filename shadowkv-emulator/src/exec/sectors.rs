@@ -127,7 +127,11 @@ mod tests {
         assert_eq!(of(4, all, |lane| lane * 32), (32, 4));
         assert_eq!(of(4, all, |_| 4096), (1, 1));
         assert_eq!(of(4, all, |lane| 4 * (31 - lane)), (4, 4), "backwards");
-        assert_eq!(of(4, all, |lane| lane * 4 + 16), (5, 4), "not aligned to a sector");
+        assert_eq!(
+            of(4, all, |lane| lane * 4 + 16),
+            (5, 4),
+            "not aligned to a sector"
+        );
         assert_eq!(of(16, 0x0000_ffff, |lane| lane * 64), (16, 8));
         assert_eq!(of(4, 0, |lane| lane), (0, 0));
     }

@@ -91,7 +91,7 @@ impl Touched {
     /// A `bar.warp.sync`, or more.
     pub(crate) fn pass_warp_sync(&mut self) {
         self.warp_syncs += 1;
-        if self.warp_syncs & 0xffff == 0 {
+        if self.warp_syncs.trailing_zeros() >= 16 {
             self.recent.fill(0);
             self.warp_syncs += 1;
         }
@@ -110,9 +110,12 @@ impl Touched {
             self.dirty[unit >> 10] |= 1 << (unit >> 4 & 63);
             self.writes[unit] |= bits;
             let seen = self.recent[unit];
-            let writes = if seen >> 48 == stamp { (seen >> 32) as u16 } else { 0 };
-            self.recent[unit] =
-                seen & 0xffff_ffff | stamp << 48 | u64::from(writes | bits) << 32;
+            let writes = if seen >> 48 == stamp {
+                (seen >> 32) as u16
+            } else {
+                0
+            };
+            self.recent[unit] = seen & 0xffff_ffff | stamp << 48 | u64::from(writes | bits) << 32;
         }
         self.note(Entry {
             pc,
@@ -158,7 +161,11 @@ pub(crate) enum SharedTrouble {
     Undefined,
     InFlight,
     /// Another lane of the warp, at instruction `pc`.
-    Race { pc: u32, lane: u32, touch: Touch },
+    Race {
+        pc: u32,
+        lane: u32,
+        touch: Touch,
+    },
 }
 
 /// Wavefronts of one access: needed by its banks, and had there been no conflict.
@@ -202,7 +209,8 @@ impl Shared {
         };
         let mut bad = [0_u8; 32];
         for lane in 0..32 {
-            bad[lane] = u8::from(addresses[lane] > limit) | u8::from(addresses[lane] & (bytes - 1) != 0);
+            bad[lane] =
+                u8::from(addresses[lane] > limit) | u8::from(addresses[lane] & (bytes - 1) != 0);
         }
         let bad = mask_of(&bad) & lanes;
         let good = lanes & !bad;
@@ -222,8 +230,16 @@ impl Shared {
             touched.dirty[unit >> 10] |= 1 << (unit >> 4 & 63);
             // [write stamp, written, read stamp, read], 16 bits each.
             let seen = touched.recent[unit];
-            let writes = if seen >> 48 == stamp { (seen >> 32) as u16 } else { 0 };
-            let reads = if seen >> 16 & 0xffff == stamp { seen as u16 } else { 0 };
+            let writes = if seen >> 48 == stamp {
+                (seen >> 32) as u16
+            } else {
+                0
+            };
+            let reads = if seen >> 16 & 0xffff == stamp {
+                seen as u16
+            } else {
+                0
+            };
             match touch {
                 Touch::Read => {
                     unreadable |= bits & !self.readable[unit];
@@ -276,7 +292,9 @@ impl Shared {
     ) -> u32 {
         for lane in (0..32).filter(|lane| lanes >> lane & 1 == 1) {
             let address = addresses[lane as usize];
-            let outside = address.checked_add(bytes).is_none_or(|end| end > self.bytes);
+            let outside = address
+                .checked_add(bytes)
+                .is_none_or(|end| end > self.bytes);
             troubles.push((
                 lane,
                 if outside {
@@ -378,10 +396,10 @@ impl Shared {
 
 /// Whether two kinds of access race.
 fn conflicts(a: Touch, b: Touch) -> bool {
-    match (a, b) {
-        (Touch::Read, Touch::Read) | (Touch::Atomic, Touch::Atomic) => false,
-        _ => true,
-    }
+    !matches!(
+        (a, b),
+        (Touch::Read, Touch::Read) | (Touch::Atomic, Touch::Atomic)
+    )
 }
 
 /// Lanes of an entry that touched any of `bytes` bytes at `address`.
@@ -474,8 +492,16 @@ fn name_races(touched: &[&Touched], begin: usize, end: usize, found: &mut Vec<Wa
                     (Touch::Write, Touch::Write, a.writes[unit] & b.writes[unit]),
                     (Touch::Write, Touch::Read, a.writes[unit] & b.reads[unit]),
                     (Touch::Read, Touch::Write, a.reads[unit] & b.writes[unit]),
-                    (Touch::Write, Touch::Atomic, a.writes[unit] & b.atomics[unit]),
-                    (Touch::Atomic, Touch::Write, a.atomics[unit] & b.writes[unit]),
+                    (
+                        Touch::Write,
+                        Touch::Atomic,
+                        a.writes[unit] & b.atomics[unit],
+                    ),
+                    (
+                        Touch::Atomic,
+                        Touch::Write,
+                        a.atomics[unit] & b.writes[unit],
+                    ),
                     (Touch::Read, Touch::Atomic, a.reads[unit] & b.atomics[unit]),
                     (Touch::Atomic, Touch::Read, a.atomics[unit] & b.reads[unit]),
                 ] {

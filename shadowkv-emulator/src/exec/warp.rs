@@ -21,6 +21,8 @@ pub(crate) struct Group {
 pub(crate) struct Waiting {
     pub(crate) group: Group,
     pub(crate) barrier: u8,
+    /// How often the barrier had been completed when they arrived.
+    pub(crate) generation: u32,
 }
 
 /// A warp of a block at work.
@@ -44,7 +46,7 @@ pub(crate) struct Warp {
     /// Number of the interval for tags in global memory; 0 until it first touches any.
     pub(crate) interval: u32,
     /// Warp barriers passed.
-    pub(crate) warp_syncs: u32,
+    pub(crate) syncs: u32,
     /// Number of its stretch between barriers of part of the block, from 1.
     pub(crate) stretch: u32,
     /// Which stretches of the other warps are over before its own.
@@ -73,7 +75,7 @@ impl Warp {
             local: Local::new(program.local_bytes),
             copies: Copies::default(),
             interval: 0,
-            warp_syncs: 0,
+            syncs: 0,
             stretch: 1,
             order: [0; WARPS],
             clock: Clock::default(),
@@ -89,7 +91,11 @@ impl Warp {
         let first = index * 32;
         let count = threads.saturating_sub(first).min(32);
         self.index = index;
-        self.alive = if count == 32 { u32::MAX } else { (1 << count) - 1 };
+        self.alive = if count == 32 {
+            u32::MAX
+        } else {
+            (1 << count) - 1
+        };
         self.current = Group {
             pc: 0,
             lanes: self.alive,
@@ -101,7 +107,7 @@ impl Warp {
         self.local.reset();
         self.copies.clear();
         self.interval = 0;
-        self.warp_syncs = 0;
+        self.syncs = 0;
         self.stretch = 1;
         self.order = [0; WARPS];
         self.clock = Clock::default();

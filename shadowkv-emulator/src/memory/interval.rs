@@ -163,9 +163,7 @@ impl Intervals {
                 || (interval.epoch == now.epoch && Self::ordered_in_epoch(interval, now));
         }
         let lane = (old & 31) as u8;
-        now.clocks
-            .iter()
-            .any(|clock| clock.covers(interval, lane))
+        now.clocks.iter().any(|clock| clock.covers(interval, lane))
     }
 
     fn ordered_in_epoch(interval: &Interval, now: &Now<'_>) -> bool {
@@ -185,7 +183,11 @@ impl Intervals {
     #[cold]
     pub(crate) fn join(&mut self, old: Tag, now: &Now<'_>, mine: Tag, group: &mut u32) -> Tag {
         if interval_of(old) == EVERYBODY || self.ordered(old, now) {
-            return if interval_of(old) == EVERYBODY { old } else { mine };
+            return if interval_of(old) == EVERYBODY {
+                old
+            } else {
+                mine
+            };
         }
         let Some(&interval) = self.get(interval_of(old)) else {
             return old;

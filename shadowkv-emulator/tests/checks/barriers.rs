@@ -15,7 +15,12 @@ fn a_divergent_barrier() {
 fn a_barrier_that_a_warp_never_reaches() {
     let body = "setp.lt.s32 %p1, %r0, 32;\n@%p1 bra done;\nbar.sync 1, 64;\ndone:";
     let finding = Kernel::new(body).threads(64).finds(FindingKind::Deadlock);
-    assert!(finding.message.contains("32 of 64 threads have arrived at barrier 1"), "{finding}");
+    assert!(
+        finding
+            .message
+            .contains("32 of 64 threads have arrived at barrier 1"),
+        "{finding}"
+    );
     // Threads that have exited are not waited for, as on the hardware.
     let body = "setp.lt.s32 %p1, %r0, 32;\n@%p1 bra done;\nbar.sync 0;\ndone:";
     Kernel::new(body).threads(64).clean();

@@ -6,7 +6,9 @@ use crate::kernel::{Kernel, OWN_WORD};
 
 #[test]
 fn blocks_that_write_the_same_word() {
-    let kernel = Kernel::new("mov.u32 %r3, %ctaid.x;\nst.global.u32 [%rd1], %r3;").threads(1).blocks(4);
+    let kernel = Kernel::new("mov.u32 %r3, %ctaid.x;\nst.global.u32 [%rd1], %r3;")
+        .threads(1)
+        .blocks(4);
     let finding = kernel.finds(FindingKind::Race);
     assert_ne!(finding.party.block, finding.other.unwrap().block);
 }
@@ -33,7 +35,11 @@ fn races_between_workers_are_found_whoever_had_the_block() {
     let kernel = Kernel::new(body).threads(1).blocks(4);
     for workers in [1, 2, 4] {
         let run = kernel.run_with(workers);
-        assert_eq!(run.report.findings[0].kind, FindingKind::Race, "{workers} workers");
+        assert_eq!(
+            run.report.findings[0].kind,
+            FindingKind::Race,
+            "{workers} workers"
+        );
     }
 }
 
@@ -85,11 +91,17 @@ fn a_barrier_of_the_grid() {
     let run = Kernel::new(body).threads(1).blocks(4).clean();
     assert_eq!(run.words[32..36], [103, 102, 101, 100]);
     let waits_for_five = body.replace("%r6, 4", "%r6, 5");
-    Kernel::new(&waits_for_five).threads(1).blocks(4).finds(FindingKind::Livelock);
+    Kernel::new(&waits_for_five)
+        .threads(1)
+        .blocks(4)
+        .finds(FindingKind::Livelock);
 }
 
 #[test]
 fn plain_reads_beside_atomics() {
     let body = "atom.global.add.u32 %r3, [%rd1], 1;\nld.global.u32 %r4, [%rd1];";
-    Kernel::new(body).threads(1).blocks(2).finds(FindingKind::Race);
+    Kernel::new(body)
+        .threads(1)
+        .blocks(2)
+        .finds(FindingKind::Race);
 }

@@ -19,7 +19,12 @@ fn one_past_the_end() {
     let finding = Kernel::new(&format!("{OWN_WORD}ld.global.u32 %r3, [%rd2+3972];"))
         .finds(FindingKind::OutOfBounds);
     assert_eq!(finding.party.thread, [31, 0, 0]);
-    assert!(finding.address.contains("0 bytes beyond the end of `buffer`"), "{finding}");
+    assert!(
+        finding
+            .address
+            .contains("0 bytes beyond the end of `buffer`"),
+        "{finding}"
+    );
 }
 
 #[test]

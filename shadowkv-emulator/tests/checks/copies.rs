@@ -25,7 +25,8 @@ fn committed_waited_for_and_ordered() {
 #[test]
 fn a_missing_wait() {
     copy("cp.async.commit_group;\nbar.sync 0;").finds(FindingKind::CopyInFlight);
-    copy("cp.async.commit_group;\ncp.async.wait_group 1;\nbar.sync 0;").finds(FindingKind::CopyInFlight);
+    copy("cp.async.commit_group;\ncp.async.wait_group 1;\nbar.sync 0;")
+        .finds(FindingKind::CopyInFlight);
     // A copy in no group is not waited for.
     copy("cp.async.wait_group 0;\nbar.sync 0;").finds(FindingKind::CopyInFlight);
 }
@@ -33,7 +34,12 @@ fn a_missing_wait() {
 #[test]
 fn waiting_is_no_barrier() {
     let run = copy("cp.async.commit_group;\ncp.async.wait_group 0;").run();
-    let kinds: Vec<_> = run.report.findings.iter().map(|finding| finding.kind).collect();
+    let kinds: Vec<_> = run
+        .report
+        .findings
+        .iter()
+        .map(|finding| finding.kind)
+        .collect();
     assert!(kinds.contains(&FindingKind::Race), "{kinds:?}");
 }
 
@@ -42,11 +48,21 @@ fn sources() {
     let zero = "mov.u32 %r1, tile;\ncp.async.cg.shared.global [%r1], [%rd2], 16, SIZE;\n\
         cp.async.wait_all;\nld.shared.v2.u32 {%r3, %r4}, [%r1];\nst.global.v2.u32 [%rd1], {%r3, %r4};";
     // Nothing is read for a source of no bytes, wherever it points.
-    let run = Kernel::new(&format!("mov.u64 %rd2, 0;\n{}", zero.replace("SIZE", "0"))).threads(1).clean();
-    assert_eq!(run.words[..2], [0, 0]);
-    let run = Kernel::new(&format!("add.s64 %rd2, %rd1, 16;\n{}", zero.replace("SIZE", "4"))).threads(1).clean();
-    assert_eq!(run.words[..2], [4, 0]);
-    Kernel::new(&format!("add.s64 %rd2, %rd1, 4096;\n{}", zero.replace("SIZE", "16")))
+    let run = Kernel::new(&format!("mov.u64 %rd2, 0;\n{}", zero.replace("SIZE", "0")))
         .threads(1)
-        .finds(FindingKind::OutOfBounds);
+        .clean();
+    assert_eq!(run.words[..2], [0, 0]);
+    let run = Kernel::new(&format!(
+        "add.s64 %rd2, %rd1, 16;\n{}",
+        zero.replace("SIZE", "4")
+    ))
+    .threads(1)
+    .clean();
+    assert_eq!(run.words[..2], [4, 0]);
+    Kernel::new(&format!(
+        "add.s64 %rd2, %rd1, 4096;\n{}",
+        zero.replace("SIZE", "16")
+    ))
+    .threads(1)
+    .finds(FindingKind::OutOfBounds);
 }

@@ -1,6 +1,8 @@
 //! A kernel from its body, run on a few words of memory.
 
-use shadowkv_emulator::{Device, Finding, FindingKind, GpuModel, LaunchConfig, LaunchReport, Module};
+use shadowkv_emulator::{
+    Device, Finding, FindingKind, GpuModel, LaunchConfig, LaunchReport, Module,
+};
 
 /// Bytes of the buffer that every kernel gets.
 pub(crate) const BUFFER_BYTES: u64 = 4096;
@@ -66,12 +68,16 @@ impl Kernel {
             .with_most_instructions(1_000_000);
         let buffer = device.allocate("buffer", BUFFER_BYTES).unwrap();
         if self.defined {
-            let words: Vec<u8> = (0..BUFFER_BYTES as u32 / 4).flat_map(u32::to_le_bytes).collect();
+            let words: Vec<u8> = (0..BUFFER_BYTES as u32 / 4)
+                .flat_map(u32::to_le_bytes)
+                .collect();
             device.write(buffer, &words).unwrap();
         }
         let config = LaunchConfig::new([self.grid, 1, 1], self.threads);
         let kernel = module.kernel("k").unwrap();
-        let report = device.launch(&kernel, &config, &buffer.to_le_bytes()).unwrap();
+        let report = device
+            .launch(&kernel, &config, &buffer.to_le_bytes())
+            .unwrap();
         let mut bytes = vec![0; BUFFER_BYTES as usize];
         device.read(buffer, &mut bytes).unwrap();
         let words = bytes
@@ -118,4 +124,5 @@ fn texts(findings: &[Finding]) -> String {
 pub(crate) const OWN_WORD: &str = "mul.wide.u32 %rd2, %r0, 4;\nadd.s64 %rd2, %rd1, %rd2;\n";
 
 /// Address of word `%r0` of shared memory in `%r1`.
-pub(crate) const OWN_SHARED: &str = "mov.u32 %r1, tile;\nshl.b32 %r2, %r0, 2;\nadd.s32 %r1, %r1, %r2;\n";
+pub(crate) const OWN_SHARED: &str =
+    "mov.u32 %r1, tile;\nshl.b32 %r2, %r0, 2;\nadd.s32 %r1, %r1, %r2;\n";

@@ -13,7 +13,10 @@ fn stored(body: &str) -> String {
 fn shuffles() {
     let run = Kernel::new(&stored("shfl.sync.bfly.b32 %r3, %r0, 5, 31, -1;")).clean();
     assert!((0..32).all(|lane| run.words[lane as usize] == lane ^ 5));
-    let run = Kernel::new(&stored("shfl.sync.up.b32 %r3|%p1, %r0, 1, 0, -1;\n@!%p1 mov.u32 %r3, 99;")).clean();
+    let run = Kernel::new(&stored(
+        "shfl.sync.up.b32 %r3|%p1, %r0, 1, 0, -1;\n@!%p1 mov.u32 %r3, 99;",
+    ))
+    .clean();
     assert_eq!(run.words[..3], [99, 0, 1]);
     // Segments of 8: clamp 31, segment mask 24.
     let run = Kernel::new(&stored("shfl.sync.down.b32 %r3, %r0, 2, 6175, -1;")).clean();
@@ -31,7 +34,10 @@ fn votes_matches_and_reductions() {
     assert_eq!(run.words[..2], [0x5555_5555, 0xaaaa_aaaa]);
     let run = Kernel::new(&stored("redux.sync.add.s32 %r3, %r0, -1;")).clean();
     assert_eq!(run.words[7], 496);
-    let run = Kernel::new(&stored("vote.sync.all.pred %p2, %p0, -1;\nselp.b32 %r3, 1, 0, %p2;")).clean();
+    let run = Kernel::new(&stored(
+        "vote.sync.all.pred %p2, %p0, -1;\nselp.b32 %r3, 1, 0, %p2;",
+    ))
+    .clean();
     assert_eq!(run.words[0], 0);
 }
 
@@ -48,7 +54,8 @@ fn missing_lanes() {
 
 #[test]
 fn lanes_that_have_exited_are_not_missed() {
-    let body = "setp.ge.s32 %p1, %r0, 16;\n@%p1 bra done;\nshfl.sync.bfly.b32 %r3, %r0, 1, 31, -1;\ndone:";
+    let body =
+        "setp.ge.s32 %p1, %r0, 16;\n@%p1 bra done;\nshfl.sync.bfly.b32 %r3, %r0, 1, 31, -1;\ndone:";
     Kernel::new(body).clean();
 }
 

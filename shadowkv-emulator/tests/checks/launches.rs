@@ -31,11 +31,13 @@ fn limits() {
         refused(|config| config.shared_bytes = 200_000),
         "1024 bytes of declared and 200000 of dynamic shared memory; a block may have 166912"
     );
-    assert!(refused(|config| {
-        config.cooperative = true;
-        config.grid = [100_000, 1, 1];
-    })
-    .contains("fit the GPU at once"));
+    assert!(
+        refused(|config| {
+            config.cooperative = true;
+            config.grid = [100_000, 1, 1];
+        })
+        .contains("fit the GPU at once")
+    );
     assert_eq!(
         launch(&fine, &[0; 4]).unwrap_err().to_string(),
         "4 bytes of parameters; `k` takes 8"
@@ -54,7 +56,10 @@ fn memory_is_finite() {
         "out of memory: `b` needs 600 bytes, and 400 of 1000 are free"
     );
     device.free(first).unwrap();
-    assert_eq!(device.free(first), Err(DeviceError::NotAllocated { address: first }));
+    assert_eq!(
+        device.free(first),
+        Err(DeviceError::NotAllocated { address: first })
+    );
     device.allocate("b", 600).unwrap();
     device.allocate_mapped("host", 5000).unwrap();
     assert!(device.read(first, &mut [0; 4]).is_err());
@@ -70,8 +75,14 @@ fn an_unknown_instruction_is_named_with_its_line() {
     );
     let text = Kernel::new("add.s32.odd %r1, %r0, 1;").ptx();
     let error = Module::load(&text).unwrap_err().to_string();
-    assert!(error.contains("modifier `.odd` is not supported here"), "{error}");
+    assert!(
+        error.contains("modifier `.odd` is not supported here"),
+        "{error}"
+    );
     let text = Kernel::new("add.s64 %rd2, %rd1, %r0;").ptx();
     let error = Module::load(&text).unwrap_err().to_string();
-    assert!(error.contains("register `%r0` has not the width"), "{error}");
+    assert!(
+        error.contains("register `%r0` has not the width"),
+        "{error}"
+    );
 }

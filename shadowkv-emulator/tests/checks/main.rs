@@ -1,9 +1,6 @@
 //! What the emulator finds, each on a kernel of a few lines, and that it keeps still where nothing is wrong.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod barriers;
 mod blocks;
@@ -11,6 +8,6 @@ mod bounds;
 mod copies;
 mod counts;
 mod kernel;
-mod launches;
 mod lanes;
+mod launches;
 mod races;

@@ -25,7 +25,12 @@ fn a_barrier_orders_warps() {
 fn a_missing_barrier() {
     // What the first warp reads has not even been written yet, which is found too.
     let run = neighbours("").run();
-    let kinds: Vec<_> = run.report.findings.iter().map(|finding| finding.kind).collect();
+    let kinds: Vec<_> = run
+        .report
+        .findings
+        .iter()
+        .map(|finding| finding.kind)
+        .collect();
     assert!(kinds.contains(&FindingKind::Race), "{kinds:?}");
     let race = run
         .report
@@ -43,7 +48,12 @@ fn a_missing_barrier() {
 #[test]
 fn a_barrier_of_the_wrong_number_of_threads() {
     let run = neighbours("bar.sync 1, 32;").run();
-    let kinds: Vec<_> = run.report.findings.iter().map(|finding| finding.kind).collect();
+    let kinds: Vec<_> = run
+        .report
+        .findings
+        .iter()
+        .map(|finding| finding.kind)
+        .collect();
     assert!(kinds.contains(&FindingKind::Race), "{kinds:?}");
     neighbours("bar.sync 1, 64;").clean();
 }
@@ -54,8 +64,12 @@ fn reading_before_it_is_overwritten_needs_a_barrier_too() {
         "{OWN_SHARED}st.shared.u32 [%r1], %r0;\nbar.sync 0;\nxor.b32 %r3, %r2, 128;\nmov.u32 %r4, tile;\n\
          add.s32 %r3, %r3, %r4;\nld.shared.u32 %r5, [%r3];\nBETWEEN\nst.shared.u32 [%r1], %r5;"
     );
-    Kernel::new(&body.replace("BETWEEN", "bar.sync 0;")).threads(64).clean();
-    Kernel::new(&body.replace("BETWEEN", "")).threads(64).finds(FindingKind::Race);
+    Kernel::new(&body.replace("BETWEEN", "bar.sync 0;"))
+        .threads(64)
+        .clean();
+    Kernel::new(&body.replace("BETWEEN", ""))
+        .threads(64)
+        .finds(FindingKind::Race);
 }
 
 /// Every lane writes its word and reads its neighbour's.
@@ -73,7 +87,10 @@ fn lanes_need_a_warp_barrier() {
     let finding = lanes("").finds(FindingKind::Race);
     assert!(finding.message.contains("bar.warp.sync"), "{finding}");
     // A thread's own data need none.
-    Kernel::new(&format!("{OWN_SHARED}st.shared.u32 [%r1], %r0;\nld.shared.u32 %r3, [%r1];")).clean();
+    Kernel::new(&format!(
+        "{OWN_SHARED}st.shared.u32 [%r1], %r0;\nld.shared.u32 %r3, [%r1];"
+    ))
+    .clean();
 }
 
 #[test]
@@ -85,7 +102,9 @@ fn halves_of_a_word_are_different_bytes() {
 
 #[test]
 fn lanes_of_one_store() {
-    let same = |value: &str| format!("mov.u32 %r1, tile;\nmov.u32 %r3, {value};\nst.shared.u32 [%r1], %r3;");
+    let same = |value: &str| {
+        format!("mov.u32 %r1, tile;\nmov.u32 %r3, {value};\nst.shared.u32 [%r1], %r3;")
+    };
     Kernel::new(&same("7")).clean();
     Kernel::new(&same("%r0")).finds(FindingKind::Race);
     let same = |value: &str| format!("mov.u32 %r3, {value};\nst.global.u32 [%rd1], %r3;");
@@ -98,9 +117,13 @@ fn atomics_do_not_race_among_themselves() {
     let body = "mov.u32 %r1, tile;\nsetp.ne.s32 %p1, %r0, 0;\n@%p1 bra ready;\nst.shared.u32 [%r1], %r0;\nready:\n\
         BETWEEN\natom.shared.add.u32 %r3, [%r1], 1;\nbar.sync 0;\nld.shared.u32 %r4, [%r1];\n\
         @!%p1 st.global.u32 [%rd1], %r4;";
-    let run = Kernel::new(&body.replace("BETWEEN", "bar.sync 0;")).threads(64).clean();
+    let run = Kernel::new(&body.replace("BETWEEN", "bar.sync 0;"))
+        .threads(64)
+        .clean();
     assert_eq!(run.words[0], 64);
-    Kernel::new(&body.replace("BETWEEN", "")).threads(64).finds(FindingKind::Race);
+    Kernel::new(&body.replace("BETWEEN", ""))
+        .threads(64)
+        .finds(FindingKind::Race);
 }
 
 #[test]
@@ -109,9 +132,13 @@ fn global_memory_within_a_block() {
         "{OWN_WORD}st.global.u32 [%rd2], %r0;\nBETWEEN\nxor.b32 %r3, %r0, 32;\nmul.wide.u32 %rd3, %r3, 4;\n\
          add.s64 %rd3, %rd1, %rd3;\nld.global.u32 %r4, [%rd3];\nbar.sync 0;\nst.global.u32 [%rd2], %r4;"
     );
-    let run = Kernel::new(&body.replace("BETWEEN", "bar.sync 0;")).threads(64).clean();
+    let run = Kernel::new(&body.replace("BETWEEN", "bar.sync 0;"))
+        .threads(64)
+        .clean();
     assert_eq!(run.words[..2], [32, 33]);
-    let finding = Kernel::new(&body.replace("BETWEEN", "")).threads(64).finds(FindingKind::Race);
+    let finding = Kernel::new(&body.replace("BETWEEN", ""))
+        .threads(64)
+        .finds(FindingKind::Race);
     assert!(finding.other.is_some());
     assert!(finding.address.contains("`buffer`"), "{finding}");
 }
@@ -122,8 +149,12 @@ fn reading_global_memory_before_another_thread_writes_it() {
         "xor.b32 %r3, %r0, 32;\nmul.wide.u32 %rd3, %r3, 4;\nadd.s64 %rd3, %rd1, %rd3;\n\
          ld.global.u32 %r4, [%rd3];\nBETWEEN\n{OWN_WORD}st.global.u32 [%rd2], %r4;"
     );
-    Kernel::new(&body.replace("BETWEEN", "bar.sync 0;")).threads(64).clean();
-    Kernel::new(&body.replace("BETWEEN", "")).threads(64).finds(FindingKind::Race);
+    Kernel::new(&body.replace("BETWEEN", "bar.sync 0;"))
+        .threads(64)
+        .clean();
+    Kernel::new(&body.replace("BETWEEN", ""))
+        .threads(64)
+        .finds(FindingKind::Race);
 }
 
 #[test]
