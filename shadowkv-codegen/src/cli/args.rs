@@ -16,7 +16,8 @@ use shadowkv_runtime::nvrtc::Arch;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   --check: what lies on disk is not what would be generated
+  1   --check: what lies on disk is not what would be generated;
+      verify: a kernel does something wrong
   2   wrong usage, or a spec or config that cannot be used
   3   a kernel does not compile
   4   NVRTC is not available; the sources have been written all the same
@@ -81,6 +82,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Show the plan of a spec: kernels, launches, least bytes and operations, occupancy.
     Inspect(InspectArguments),
+    /// Run the kernels of a spec on an emulated GPU and compare what comes out with independent oracles.
+    Verify(VerifyArguments),
     /// Write a spec from the config.json of a Hugging Face model.
     Import(ImportArguments),
     /// Print the JSON schema of a spec; editors complete from it.
@@ -185,6 +188,47 @@ pub(super) struct InspectArguments {
     pub(super) offline: bool,
 
     /// How the plan is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_long_help = "Exits with 1 if a result differs from its oracle by more than its tolerance, or if the emulated GPU objects to anything: a race, an access out of bounds, a read of what nobody wrote.\n\nExamples:\n  shadowkv-codegen verify model-specs/glm4.yaml\n  shadowkv-codegen verify my.yaml --kernel select_chunks --case ties\n  shadowkv-codegen verify my.yaml --set shadowkv.rank=128 --arch sm_90 --format json"
+)]
+pub(super) struct VerifyArguments {
+    /// Spec file.
+    pub(super) spec: PathBuf,
+
+    /// A kernel to verify, or several with commas; all unless given.
+    #[arg(short, long, value_name = "KERNEL", value_delimiter = ',')]
+    pub(super) kernel: Vec<String>,
+
+    /// Only cases whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) case: Option<String>,
+
+    /// What to compile for, and the kind of GPU that is emulated.
+    #[arg(long, value_name = "ARCH", default_value = "sm_80")]
+    pub(super) arch: Arch,
+
+    /// Changes all inputs.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(super) seed: u64,
+
+    /// Set a field of the spec; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+
+    /// Compilations, and cases, at a time; as many as there are processors unless given.
+    #[arg(short, long, value_name = "N")]
+    pub(super) jobs: Option<NonZeroUsize>,
+
+    /// Download nothing, even if there is no NVRTC.
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// How the results are printed.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
 }

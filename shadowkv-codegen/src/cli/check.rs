@@ -1,12 +1,12 @@
 //! `--check`: is what lies on disk what would be generated?
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use shadowkv_codegen::output::{Difference, Extent, check_files, source_files};
 use shadowkv_codegen::report::REPORT_SCHEMA;
 
+use super::again;
 use super::args::{Format, GenerateArguments};
 use super::failure::{Code, Failure};
 use super::packages::Prepared;
@@ -78,7 +78,7 @@ pub(super) fn run(
         &format!("{count} generated files are")
     };
     Err(Failure::new(
-        Code::Stale,
+        Code::Wrong,
         format!("{files} not current; to mend it, run\n  {mend}"),
     ))
 }
@@ -104,25 +104,8 @@ fn print(package: &PackageReport, terminal: &Terminal) -> Result<(), Failure> {
 
 /// This very command without `--check`.
 fn mend() -> String {
-    let package = env!("CARGO_PKG_NAME");
-    // Whoever runs the program through cargo has it nowhere else.
-    let through_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == package);
-    let program = if through_cargo {
-        format!("cargo run -p {package} --")
-    } else {
-        package.to_owned()
-    };
     let arguments = std::env::args_os()
         .skip(1)
         .filter(|argument| argument != "--check");
-    let arguments = arguments.map(|argument| {
-        let text = argument.to_string_lossy();
-        // Arguments cannot hold a NUL, the only thing that cannot be quoted.
-        shlex::try_quote(&text).map_or_else(|_| text.to_string(), Cow::into_owned)
-    });
-    [program]
-        .into_iter()
-        .chain(arguments)
-        .collect::<Vec<_>>()
-        .join(" ")
+    again::command(arguments)
 }

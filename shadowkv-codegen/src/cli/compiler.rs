@@ -21,7 +21,7 @@ pub(super) fn run(
     terminal: &Terminal,
 ) -> Result<Vec<Compilation>, Failure> {
     let kernels: usize = packages.iter().map(|package| package.kernels.len()).sum();
-    let bar = terminal.progress((kernels * options.archs.len()) as u64);
+    let bar = terminal.progress("compiling", (kernels * options.archs.len()) as u64);
     bar.tick();
     let compilations = compile(packages, nvrtc, options, &|kernel, arch| {
         bar.set_message(format!("{kernel} {arch}"));

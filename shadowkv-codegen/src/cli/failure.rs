@@ -7,13 +7,14 @@ use shadowkv_codegen::emit::EmitError;
 use shadowkv_codegen::output::OutputError;
 use shadowkv_codegen::plan::PlanError;
 use shadowkv_codegen::report::InspectionError;
+use shadowkv_codegen::verify::VerifyError;
 
 /// Exit codes, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
-    /// `--check` found differences.
-    Stale = 1,
+    /// What was looked at is not as it must be: `--check` found differences, or `verify` found a kernel wrong.
+    Wrong = 1,
     /// Wrong usage, or a spec or config that cannot be used.
     Usage = 2,
     /// A kernel does not compile.
@@ -92,5 +93,16 @@ impl From<EmitError> for Failure {
 impl From<InspectionError> for Failure {
     fn from(error: InspectionError) -> Failure {
         Failure::new(Code::Usage, error)
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Failure {
+        let code = match error {
+            VerifyError::NoCases { .. } | VerifyError::Work { .. } => Code::Defect,
+            VerifyError::NotCompiled { .. } => Code::Compile,
+            _ => Code::Usage,
+        };
+        Failure::new(code, error)
     }
 }

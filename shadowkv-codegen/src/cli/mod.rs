@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod again;
 mod args;
 mod check;
 mod compiler;
@@ -13,6 +14,7 @@ mod inspect;
 mod packages;
 mod small;
 mod terminal;
+mod verify;
 
 use args::{Arguments, Command};
 use failure::Failure;
@@ -44,6 +46,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
     match &arguments.command {
         None => generate::run(&arguments.generate, terminal),
         Some(Command::Inspect(inspect)) => inspect::run(inspect, terminal),
+        Some(Command::Verify(verify)) => verify::run(verify, terminal),
         Some(Command::Import(import)) => small::import(import, terminal),
         Some(Command::Schema) => small::schema(),
         Some(Command::Doctor(doctor)) => small::doctor(doctor),

@@ -92,15 +92,16 @@ impl Terminal {
         }
     }
 
-    /// A bar of `length` steps; hidden where nobody would see it move.
-    pub(super) fn progress(&self, length: u64) -> ProgressBar {
+    /// A bar of `length` steps behind the word for what is being done; hidden where nobody would see it move.
+    pub(super) fn progress(&self, doing: &str, length: u64) -> ProgressBar {
         let target = if self.quiet {
             ProgressDrawTarget::hidden()
         } else {
             ProgressDrawTarget::stderr()
         };
+        let template = format!("{doing} [{{bar:30}}] {{pos}}/{{len}} {{msg}}");
         let bar = ProgressBar::with_draw_target(Some(length), target);
-        if let Ok(style) = ProgressStyle::with_template("compiling [{bar:30}] {pos}/{len} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar

@@ -4,11 +4,13 @@ use comfy_table::{CellAlignment, Table, presets};
 
 mod inspection;
 mod kernels;
+mod verification;
 
 pub use inspection::{
     Case, DEVICES, Device, DeviceInspection, Inspection, InspectionError, KernelInspection,
 };
 pub use kernels::{KernelReport, kernel_table};
+pub use verification::{case_failure, verification_table};
 
 /// Version of every JSON document this program prints; it changes when a field changes its meaning or goes.
 pub const REPORT_SCHEMA: u32 = 1;

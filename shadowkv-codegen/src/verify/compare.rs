@@ -94,6 +94,8 @@ pub struct Comparison {
     first_unwritten: Option<String>,
     /// Largest error as a share of its tolerance, over all elements that have one.
     pub worst_share: f64,
+    /// Whether any element has a tolerance.
+    pub tolerated: bool,
     /// Whether an element differs in a way that has no size: bits, or not a number.
     incomparable: bool,
 }
@@ -153,6 +155,7 @@ impl Comparison {
         }
         let tolerance = number::half_spacing(expected.abs() + slack, fraction) + slack;
         let share = (found - expected).abs() / tolerance;
+        self.tolerated = true;
         self.worst_share = self.worst_share.max(share);
         if share > 1.0 {
             self.differs(region, index, || {

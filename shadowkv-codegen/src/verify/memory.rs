@@ -1,5 +1,7 @@
 //! The arguments of one launch in a device's memory: laid out, filled, and looked at afterwards.
 
+use std::collections::BTreeMap;
+
 use shadowkv_runtime::manifest::{Access, Argument, Sizes};
 
 use super::case::{Case, Content, Misjudged, Outcome, Region, Segment};
@@ -142,14 +144,15 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Compares the regions, and what no region covers with what it was before.
+    /// Compares the regions, and what no region covers with what it was before. Besides, the largest error of each argument
+    /// that has tolerances, as a share of them.
     pub(super) fn compare(
         &self,
         device: &impl Device,
         regions: &[Region],
-    ) -> Result<(Vec<Mismatch>, f64), RunError> {
+    ) -> Result<(Vec<Mismatch>, BTreeMap<String, f64>), RunError> {
         let mut mismatches = Vec::new();
-        let mut worst_share = 0.0_f64;
+        let mut shares = BTreeMap::new();
         for placed in self.placed.iter().filter(|placed| !placed.scratch) {
             let dtype = placed.argument.dtype;
             let mut comparison = Comparison::default();
@@ -167,11 +170,13 @@ impl<'a> Memory<'a> {
                 let written = device.written(begin, count)?;
                 comparison.add(region, dtype, &found, written.as_deref());
             }
-            worst_share = worst_share.max(comparison.worst_share);
+            if comparison.tolerated {
+                shares.insert(placed.argument.name.clone(), comparison.worst_share);
+            }
             mismatches.extend(comparison.mismatches(&placed.argument.name));
             mismatches.extend(placed.overwritten(device)?);
         }
-        Ok((mismatches, worst_share))
+        Ok((mismatches, shares))
     }
 
     fn find(&self, name: &str) -> Option<&Placed<'a>> {

@@ -40,6 +40,8 @@ mod report;
 pub mod run;
 pub mod tolerance;
 
+use std::num::NonZeroUsize;
+
 use rayon::prelude::*;
 use shadowkv_runtime::manifest::EvalError;
 
@@ -60,6 +62,26 @@ pub struct VerifyOptions {
     pub case: Option<String>,
     /// Changes every random number.
     pub seed: u64,
+    /// Cases at a time; as many as there are processors unless given.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+impl VerifyOptions {
+    /// Whether the kernels asked for exist in `plan`.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::UnknownKernel`], with those there are.
+    pub fn check(&self, plan: &Plan) -> Result<(), VerifyError> {
+        let unknown = self.kernels.iter().find(|name| plan.kernel(name).is_none());
+        unknown.map_or(Ok(()), |name| {
+            let known = plan.kernels.iter().map(|kernel| kernel.name.to_owned());
+            Err(VerifyError::UnknownKernel {
+                name: name.clone(),
+                known: known.collect(),
+            })
+        })
+    }
 }
 
 /// Why nothing can be verified.
@@ -95,6 +117,14 @@ pub enum VerifyError {
     NotCompiled {
         /// The kernel.
         kernel: &'static str,
+    },
+    /// The system gives no threads.
+    #[error("cannot start {jobs} threads: {source}; lower --jobs")]
+    Threads {
+        /// How many were wanted.
+        jobs: usize,
+        /// What the system says.
+        source: rayon::ThreadPoolBuildError,
     },
     /// An amount of work without a value.
     #[error("the least work of `{kernel}` has no value in the case `{case}`: {source}")]
@@ -163,6 +193,9 @@ where
         return Err(unknown_case(plan, options, backend.multiprocessors(), text));
     }
     started(all.len());
+    let jobs = options.jobs.map_or_else(available, NonZeroUsize::get);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
+    let pool = pool.map_err(|source| VerifyError::Threads { jobs, source })?;
     // One at a time to whoever is free: cases differ by a factor of a thousand.
     let cases = all.par_iter().with_max_len(1).map(|(task, sketch)| {
         let task = &tasks[*task];
@@ -170,7 +203,9 @@ where
         finished(task.plan.name, &task.sketches[*sketch].name);
         report
     });
-    let mut cases = cases.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let mut cases = pool
+        .install(|| cases.collect::<Result<Vec<_>, _>>())?
+        .into_iter();
     let kernels = tasks
         .iter()
         .map(|task| KernelVerification {
@@ -193,25 +228,16 @@ where
     })
 }
 
+fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// The kernels to verify, in the plan's order, with their cases.
 fn chosen<'a>(
     plan: &'a Plan,
     options: &VerifyOptions,
 ) -> Result<Vec<(&'a KernelPlan, &'static Subject)>, VerifyError> {
-    if let Some(name) = options
-        .kernels
-        .iter()
-        .find(|name| plan.kernel(name).is_none())
-    {
-        return Err(VerifyError::UnknownKernel {
-            name: name.clone(),
-            known: plan
-                .kernels
-                .iter()
-                .map(|kernel| kernel.name.to_owned())
-                .collect(),
-        });
-    }
+    options.check(plan)?;
     let wanted = |kernel: &&KernelPlan| {
         options.kernels.is_empty() || options.kernels.iter().any(|name| name == kernel.name)
     };
@@ -295,13 +321,13 @@ fn run_case<B: Backend>(
     seed: u64,
 ) -> Result<CaseReport, VerifyError> {
     let plan = task.plan;
-    // The same numbers whatever else is verified, and others for every case.
+    // The same numbers whatever else is verified, and others for every case; 53 bits, which JSON holds exactly.
     let own_seed = hash(&[
         &task.target.spec.name,
         plan.name,
         &sketch.name,
         &seed.to_string(),
-    ]);
+    ]) >> 11;
     let case = sketch.build(&task.target, own_seed);
     let least = LeastWork::new(&plan.work, &case.sizes).map_err(|source| VerifyError::Work {
         kernel: plan.name,

@@ -1,5 +1,7 @@
 //! What a verification came to.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use shadowkv_runtime::manifest::{EvalError, Sizes, Work};
 
@@ -54,8 +56,9 @@ pub struct CaseReport {
     pub mismatches: Vec<Mismatch>,
     /// What the device saw the kernel do wrong.
     pub findings: Vec<Finding>,
-    /// Largest error of any element as a share of its tolerance.
-    pub worst_share: f64,
+    /// Largest error as a share of its tolerance, by argument, of those that have tolerances. What is rounded to bfloat16
+    /// comes near 1 by that alone.
+    pub shares: BTreeMap<String, f64>,
     /// The least work any implementation must do.
     pub least: LeastWork,
     /// What the launch cost; absent where the device does not count.
@@ -112,11 +115,9 @@ impl CaseReport {
         };
         let grid = run.as_ref().and_then(|run| run.dims).map(|dims| dims.grid);
         let counters = run.as_ref().and_then(|run| run.counters);
-        let (worst_share, seconds) = run
-            .as_ref()
-            .map_or((0.0, 0.0), |run| (run.worst_share, run.seconds));
-        let (mismatches, findings) = run
-            .map(|run| (run.mismatches, run.findings))
+        let seconds = run.as_ref().map_or(0.0, |run| run.seconds);
+        let (mismatches, findings, shares) = run
+            .map(|run| (run.mismatches, run.findings, run.shares))
             .unwrap_or_default();
         CaseReport {
             case,
@@ -126,7 +127,7 @@ impl CaseReport {
             error,
             mismatches,
             findings,
-            worst_share,
+            shares,
             least,
             counters,
             seconds,
@@ -145,12 +146,10 @@ impl KernelVerification {
         self.error.is_none() && !self.cases.is_empty() && self.cases.iter().all(CaseReport::passed)
     }
 
-    /// Largest error of any element of any case as a share of its tolerance.
-    pub fn worst_share(&self) -> f64 {
-        self.cases
-            .iter()
-            .map(|case| case.worst_share)
-            .fold(0.0, f64::max)
+    /// Largest error of any element of any case as a share of its tolerance; absent where nothing is tolerated.
+    pub fn worst_share(&self) -> Option<f64> {
+        let shares = self.cases.iter().flat_map(|case| case.shares.values());
+        shares.copied().max_by(f64::total_cmp)
     }
 
     /// Findings of all cases.

@@ -1,5 +1,6 @@
 //! One case on one device.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use shadowkv_runtime::manifest::{EvalError, GeometryError, LaunchDims};
@@ -19,8 +20,8 @@ pub struct Run {
     pub mismatches: Vec<Mismatch>,
     /// What the device saw the kernel do wrong.
     pub findings: Vec<Finding>,
-    /// Largest error of any element as a share of its tolerance.
-    pub worst_share: f64,
+    /// Largest error as a share of its tolerance, by argument, of those that have tolerances.
+    pub shares: BTreeMap<String, f64>,
     /// What the launch cost, if the device counts.
     pub counters: Option<Counters>,
     /// Wall time of the launch alone, seconds.
@@ -68,7 +69,7 @@ pub fn run<D: Device>(
         dims,
         mismatches: Vec::new(),
         findings: Vec::new(),
-        worst_share: 0.0,
+        shares: BTreeMap::new(),
         counters: None,
         seconds: 0.0,
     };
@@ -85,10 +86,10 @@ pub fn run<D: Device>(
             let judged = judge(&memory.outcome(device));
             match judged {
                 Ok(regions) => memory.compare(device, &regions)?,
-                Err(misjudged) => (vec![misjudged.into()], 0.0),
+                Err(misjudged) => (vec![misjudged.into()], BTreeMap::new()),
             }
         }
     };
-    (run.mismatches, run.worst_share) = compared;
+    (run.mismatches, run.shares) = compared;
     Ok(run)
 }

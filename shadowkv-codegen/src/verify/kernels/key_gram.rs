@@ -20,50 +20,84 @@ const WIDE: usize = 1024;
 /// Tokens after which a kernel must have emptied its tensor cores' sums: `mma` truncates.
 const MOST_TOKENS_OF_ACCUMULATOR: usize = 1024;
 
+/// Tokens of a sum so long that truncation would show, had the kernel not emptied its tensor cores' sums on the way.
+const LONG_SUM: u32 = 16_384;
+/// Widest keys of which such a sum is affordable.
+const LONG_SUM_WIDTH: usize = 256;
+
+/// One case.
+struct Trial {
+    tokens: Lengths,
+    /// Upper bound on the tokens of a sequence that the launch is sized for.
+    bound: u32,
+    /// Multiprocessors that the launch is sized for.
+    multiprocessors: u32,
+    /// All keys are positive, so that the errors of truncation do not cancel.
+    positive: bool,
+}
+
 pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     let width = target.width();
     let pairs = (width * width / 2) as u64;
     let most = affordable(BUDGET, pairs, 70, 600);
-    let batches = if width <= WIDE {
-        prompts(target.spec, most)
-    } else {
-        vec![Lengths::new(
-            "one token past a chunk",
-            &[target.spec.shadowkv.chunk_size + 1],
-        )]
+    let trial = |tokens: Lengths| Trial {
+        bound: tokens.longest(),
+        tokens,
+        multiprocessors: target.multiprocessors,
+        positive: false,
     };
-    let plain = batches.into_iter().map(|lengths| {
-        Sketch::new(lengths.name, move |target, stream| {
-            case(target, stream, &lengths, u64::from(lengths.longest()))
-        })
-    });
+    let mut trials: Vec<Trial> = if width <= WIDE {
+        prompts(target.spec, most).into_iter().map(trial).collect()
+    } else {
+        let past = target.spec.shadowkv.chunk_size + 1;
+        vec![trial(Lengths::new("one token past a chunk", &[past]))]
+    };
     // The host may know no more than an upper bound; from some thousand tokens on, blocks share the sum, and short
     // sequences must do with fewer shares than the launch has.
+    let shared = [most, 0, 1, most / 3];
     let shared = if width <= WIDE {
-        vec![most, 0, 1, most / 3]
+        &shared[..]
     } else {
-        vec![most]
+        &shared[..1]
     };
-    let shared = Lengths::new("several shares of the tokens", &shared);
-    plain
-        .chain([Sketch::new(shared.name, move |target, stream| {
-            case(target, stream, &shared, 5000)
-        })])
+    trials.push(Trial {
+        bound: 5000,
+        ..trial(Lengths::new("several shares of the tokens", shared))
+    });
+    if width <= LONG_SUM_WIDTH {
+        // Eight sequences on one multiprocessor leave each of them one block a tile, which sums all its tokens.
+        let tokens = [LONG_SUM, 0, 0, 0, 0, 0, 0, 0];
+        trials.push(Trial {
+            multiprocessors: 1,
+            positive: true,
+            ..trial(Lengths::new("a long sum of one sign", &tokens))
+        });
+    }
+    trials
+        .into_iter()
+        .map(|trial| {
+            Sketch::new(trial.tokens.name, move |target, stream| {
+                case(target, stream, &trial)
+            })
+        })
         .collect()
 }
 
-fn case(target: &Target, stream: &Stream, lengths: &Lengths, max_tokens: u64) -> Case {
+fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
     let width = target.width();
+    let lengths = &trial.tokens;
     let rows = Rows::new(&lengths.each);
     let batch = lengths.each.len() as u64;
     let mut keys = Vec::new();
     let mut regions = Vec::new();
     for (sequence, tokens) in lengths.each.iter().enumerate() {
-        let own = inputs::keys(
-            &stream.fork(&format!("sequence {sequence}")),
-            *tokens as usize,
-            width,
-        );
+        let stream = stream.fork(&format!("sequence {sequence}"));
+        let mut own = inputs::keys(&stream, *tokens as usize, width);
+        if trial.positive {
+            for key in &mut own {
+                *key = key.abs();
+            }
+        }
         regions.push(Region {
             argument: "gram",
             first: (sequence * width * width) as u64,
@@ -85,8 +119,8 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths, max_tokens: u64) ->
     Case {
         sizes: Sizes::new()
             .with("batch", batch)
-            .with("max_tokens", max_tokens)
-            .with("sm_count", target.multiprocessors.into())
+            .with("max_tokens", trial.bound.into())
+            .with("sm_count", trial.multiprocessors.into())
             .with("token_rows", rows.total)
             .with("total_tokens", lengths.total()),
         arguments: BTreeMap::from([

@@ -101,8 +101,8 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     for (name, step) in [
         ("nothing resident, step 2051", 2051),
         ("nothing resident, step 5002", 5002),
-        ("nothing resident, step 2^31 - 19999", (1 << 31) - 19_999),
-        ("nothing resident, step 2^32 - 2", u32::MAX - 1),
+        ("nothing resident, step 2147463649", (1 << 31) - 19_999),
+        ("nothing resident, step 4294967294", u32::MAX - 1),
     ] {
         trials.push(trial(
             name,

@@ -1,0 +1,174 @@
+//! `verify`: do the kernels do what they must?
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+use shadowkv_codegen::compile::{CompileOptions, CompiledKernel};
+use shadowkv_codegen::emit::emit;
+use shadowkv_codegen::plan::Plan;
+use shadowkv_codegen::report::{REPORT_SCHEMA, case_failure, verification_table};
+use shadowkv_codegen::verify::{EmulatedGpu, Verification, VerifyOptions, verify};
+use shadowkv_runtime::nvrtc::Arch;
+
+use super::args::{Format, VerifyArguments};
+use super::failure::{Code, Failure};
+use super::packages::{overrides, plan};
+use super::terminal::{self, Terminal};
+use super::{again, compiler};
+
+/// The JSON document of this command.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    command: &'static str,
+    passed: bool,
+    spec: PathBuf,
+    arch: Arch,
+    /// Version of the compiler.
+    nvrtc: String,
+    #[serde(flatten)]
+    verification: &'a Verification,
+}
+
+pub(super) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<(), Failure> {
+    let overrides = overrides(&arguments.set, terminal)?;
+    let plan = plan(&arguments.spec, &overrides, terminal)?;
+    let options = VerifyOptions {
+        kernels: arguments.kernel.clone(),
+        case: arguments.case.clone(),
+        seed: arguments.seed,
+        jobs: arguments.jobs,
+    };
+    options.check(&plan)?;
+    let nvrtc = compiler::open(arguments.offline, terminal).map_err(|error| {
+        let message = format!(
+            "{error}\nWithout a compiler there is nothing to verify; `shadowkv-codegen doctor` tells more."
+        );
+        Failure::new(Code::NoCompiler, message)
+    })?;
+    let compiled = compile(&plan, &nvrtc, &options, arguments, terminal)?;
+
+    let bar: OnceLock<ProgressBar> = OnceLock::new();
+    let verification = verify(
+        &plan,
+        &compiled,
+        &EmulatedGpu::for_arch(arguments.arch),
+        &options,
+        &|cases| {
+            let bar = bar.get_or_init(|| terminal.progress("verifying", cases as u64));
+            bar.tick();
+        },
+        &|kernel, case| {
+            if let Some(bar) = bar.get() {
+                bar.set_message(format!("{kernel}: {case}"));
+                bar.inc(1);
+            }
+        },
+    );
+    if let Some(bar) = bar.get() {
+        bar.finish_and_clear();
+    }
+    let verification = verification?;
+    let report = Report {
+        schema: REPORT_SCHEMA,
+        command: "verify",
+        passed: verification.passed(),
+        spec: arguments.spec.clone(),
+        arch: arguments.arch,
+        nvrtc: compiler::version(&nvrtc),
+        verification: &verification,
+    };
+    match arguments.format {
+        Format::Json => terminal::json(&report)?,
+        Format::Text => terminal.result(&text(&report))?,
+    }
+    tell_failures(&verification, arguments)
+}
+
+/// Compiles the kernels asked for, with what findings need to name source lines.
+fn compile(
+    plan: &Plan,
+    nvrtc: &shadowkv_runtime::nvrtc::Nvrtc,
+    options: &VerifyOptions,
+    arguments: &VerifyArguments,
+    terminal: &Terminal,
+) -> Result<Vec<CompiledKernel>, Failure> {
+    let mut package = emit(plan)?;
+    if !options.kernels.is_empty() {
+        package.kernels.retain(|source| {
+            let name = shadowkv_codegen::compile::kernel_name(source);
+            options.kernels.iter().any(|kernel| kernel == name)
+        });
+    }
+    let options = CompileOptions {
+        jobs: arguments.jobs,
+        line_info: true,
+        ..CompileOptions::new(&[arguments.arch])
+    };
+    let compilations = compiler::run(&[&package], nvrtc, &options, terminal)?;
+    let compilation = compilations.into_iter().next().unwrap_or_default();
+    for failure in &compilation.failures {
+        terminal::report(&failure.render(terminal.colour_messages()));
+    }
+    if compilation.failures.is_empty() {
+        Ok(compilation.kernels)
+    } else {
+        Err(Failure::said(Code::Compile))
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Verification {
+        package,
+        device,
+        multiprocessors,
+        ..
+    } = report.verification;
+    format!(
+        "{package} on an {device} ({multiprocessors} multiprocessors), compiled for {} by NVRTC {}\n\n{}\n",
+        report.arch,
+        report.nvrtc,
+        verification_table(report.verification)
+    )
+}
+
+fn tell_failures(verification: &Verification, arguments: &VerifyArguments) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for kernel in &verification.kernels {
+        if let Some(error) = &kernel.error {
+            terminal::report(&format!("{}: {error}", kernel.kernel));
+        }
+        for case in kernel.cases.iter().filter(|case| !case.passed()) {
+            let again = again(arguments, kernel.kernel, &case.case);
+            terminal::report(&case_failure(kernel.kernel, case, &again));
+        }
+        if !kernel.passed() {
+            wrong.push(kernel.kernel);
+        }
+    }
+    match wrong.as_slice() {
+        [] => Ok(()),
+        [kernel] => Err(Failure::new(Code::Wrong, format!("{kernel} is wrong"))),
+        kernels => Err(Failure::new(
+            Code::Wrong,
+            format!("{} are wrong", kernels.join(", ")),
+        )),
+    }
+}
+
+/// The command that runs one case again.
+fn again(arguments: &VerifyArguments, kernel: &str, case: &str) -> String {
+    let mut words: Vec<OsString> = vec!["verify".into(), arguments.spec.clone().into()];
+    for set in &arguments.set {
+        words.extend(["--set".into(), set.into()]);
+    }
+    words.extend(["--arch".into(), arguments.arch.name().into()]);
+    if arguments.seed != 0 {
+        words.extend(["--seed".into(), arguments.seed.to_string().into()]);
+    }
+    words.extend(["--kernel", kernel, "--case", case].map(OsString::from));
+    again::command(words)
+}
