@@ -121,7 +121,7 @@ impl Worker<'_> {
 
     /// Lets the other groups of a warp run first, in the hope that they come here too; `false` if there are none.
     pub(super) fn park(&mut self, warp: &mut Warp, lanes: u32) -> bool {
-        if warp.others.is_empty() || lanes != warp.current.lanes {
+        if warp.others.is_empty() && warp.spinning.is_empty() || lanes != warp.current.lanes {
             return false;
         }
         warp.parked.push(warp.current);
@@ -195,6 +195,7 @@ impl Worker<'_> {
     /// A barrier of the whole block: what was touched before it is compared, and forgotten.
     pub(super) fn end_epoch(&mut self, block: &mut Block, warps: &mut [Warp]) {
         self.shared_races(block, warps, |_| true);
+        self.order_copies(block, warps, true, |_| true);
         block.epoch += 1;
         self.view.group = 0;
         for warp in warps.iter_mut() {
@@ -212,6 +213,7 @@ impl Worker<'_> {
     /// barrier too, so that nothing is reported that is right, though something wrong may be missed.
     fn end_partly(&mut self, block: &mut Block, warps: &mut [Warp], members: &[u32]) {
         self.shared_races(block, warps, |warp| members.contains(&warp.index));
+        self.order_copies(block, warps, false, |warp| members.contains(&warp.index));
         block.epoch += 1;
         self.view.group = 0;
         for warp in warps.iter_mut() {

@@ -125,6 +125,7 @@ impl Worker<'_> {
         // Copies nobody waited for land in memory that nobody reads: no finding.
         let _ = unfinished;
         self.end_epoch(&mut team.block, &mut team.warps);
+        self.end_bulk(&team.block);
     }
 
     /// The launch takes too long, or waits for something that does not come.
@@ -148,7 +149,10 @@ impl Worker<'_> {
         } else {
             (
                 FindingKind::Deadlock,
-                "all threads wait for memory that nobody changes".to_owned(),
+                format!(
+                    "all threads wait for memory that nobody changes{}",
+                    team.block.bulk.lacks()
+                ),
             )
         };
         self.notes.add(kind, actor, None, &message, String::new());

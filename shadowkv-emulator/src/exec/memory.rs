@@ -216,7 +216,7 @@ impl Worker<'_> {
     }
 
     #[cold]
-    fn report_shared(
+    pub(super) fn report_shared(
         &mut self,
         block: &Block,
         warp: &Warp,
@@ -244,11 +244,10 @@ impl Worker<'_> {
                     format!("{verb} of shared memory that nobody has written"),
                     None,
                 ),
-                SharedTrouble::InFlight => (
-                    FindingKind::CopyInFlight,
-                    format!("{verb} of shared memory to which an asynchronous copy is on its way"),
-                    None,
-                ),
+                SharedTrouble::InFlight => {
+                    let (kind, what, other) = block.bulk.explain(address, bytes);
+                    (kind, format!("{verb} of {what}"), other)
+                }
                 SharedTrouble::Race { pc, lane, touch } => (
                     FindingKind::Race,
                     format!(

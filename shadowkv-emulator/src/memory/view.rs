@@ -480,13 +480,6 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Address, and bytes from there to the end, of the allocation at `address`, for copies of the copy engine.
-    pub(crate) fn extent(&mut self, address: u64) -> Option<u64> {
-        let index = self.locate(address, 1)?;
-        let allocation = self.allocations[index];
-        Some(allocation.base + allocation.bytes - address)
-    }
-
     #[cold]
     fn undefined(&mut self, index: usize, number: u64, addresses: &[u64; 32], here: u32, bytes: u32) {
         let allocation = self.allocations[index];

@@ -1,8 +1,9 @@
 //! Loads, stores, atomics and copies (PTX ISA, data movement instructions, asynchronous copies).
 
-use super::{Code, Decoder, Modifiers, Result};
+use super::{CONSTANT, Code, Decoder, Modifiers, Result};
+use crate::memory::PARAM_WINDOW;
 use crate::program::{
-    Access, AccessSpace, Atomic, AtomicOperation, AtomicType, Order,
+    Access, AccessSpace, Atomic, AtomicOperation, AtomicType, NONE, Order,
 };
 use crate::ptx::ast::{AddressBase, Instruction, Operand, ScalarType, Space};
 
@@ -449,12 +450,18 @@ impl<'a> Decoder<'a> {
             return Ok(());
         }
         if modifiers.take("wait_group") {
-            modifiers.take("read");
+            let mut draft = self.blank(Code::BulkWait);
+            draft.listed = u16::from(modifiers.take("read"));
             let Operand::Integer(groups) = self.operand(0)? else {
                 return Err(self.error("a number of groups is expected"));
             };
-            let mut draft = self.blank(Code::BulkWait);
             draft.imm = *groups as i64;
+            self.emit(draft);
+            return Ok(());
+        }
+        if modifiers.take("prefetch") {
+            modifiers.take_all();
+            let draft = self.blank(Code::Nop);
             self.emit(draft);
             return Ok(());
         }
@@ -472,54 +479,62 @@ impl<'a> Decoder<'a> {
             0
         };
         let all = modifiers.take_all();
-        let load = matches!(all.first(), Some(&("shared::cluster" | "shared::cta"))) && all.get(1) == Some(&"global");
-        let store = all.first() == Some(&"global") && all.get(1) == Some(&"shared::cta");
-        let known = |name: &&str| {
-            matches!(
-                *name,
-                "shared::cluster" | "shared::cta" | "global" | "mbarrier::complete_tx::bytes" | "bulk_group" | "tile"
-            ) || name.starts_with("L2::")
+        let (load, rest) = match all.as_slice() {
+            ["shared::cluster" | "shared::cta", "global", rest @ ..] => (true, rest),
+            ["global", "shared::cta", rest @ ..] => (false, rest),
+            _ => return Err(self.error("this form is not supported")),
         };
-        if !(load || store) || !all.iter().all(known) || all.contains(&"multicast::cluster") {
+        let completion = if load { "mbarrier::complete_tx::bytes" } else { "bulk_group" };
+        let known = |name: &&str| *name == completion || name.starts_with("L2::");
+        if !rest.contains(&completion) || !rest.iter().all(known) {
             return Err(self.error("this form is not supported"));
         }
         if dimensions == 0 {
-            // cp.async.bulk.shared.global [dst], [src], size, [mbar]; .global.shared [dst], [src], size.
-            let (to, to_offset, _) = self.address(0)?;
-            let (from, from_offset, _) = self.address(1)?;
-            let size = self.source_at(2, false)?;
-            let mut draft = self.blank(if load { Code::BulkLoad } else { Code::BulkStore });
-            let mut registers = Vec::new();
-            if load {
-                let (barrier, barrier_offset, wide) = self.address(3)?;
-                if wide {
-                    return Err(self.error("a shared address of 32 bits is expected"));
-                }
-                if barrier_offset != 0 || to_offset != 0 {
-                    return Err(self.error("offsets are not supported here"));
-                }
-                registers.push(barrier);
-            } else if from_offset != 0 {
-                return Err(self.error("offsets are not supported here"));
-            }
-            draft.a = to;
-            draft.b = from;
-            draft.c = size;
-            draft.imm = if load { from_offset } else { to_offset };
-            (draft.list, draft.listed) = self.list(&registers);
-            self.communicates = true;
-            self.emit(draft);
-            return Ok(());
+            self.plain_copy(load)
+        } else {
+            self.tensor_copy(dimensions, load)
         }
+    }
+
+    /// `[dst], [src], size, [mbar]` to shared memory, `[dst], [src], size` from it.
+    fn plain_copy(&mut self, load: bool) -> Result<()> {
+        let (shared_at, global_at) = if load { (0, 1) } else { (1, 0) };
+        let shared = self.shared_sum(shared_at, AccessSpace::Shared)?;
+        let (global, offset, wide) = self.address(global_at)?;
+        if !wide {
+            return Err(self.error("global addresses are 64 bits"));
+        }
+        let mut draft = self.blank(if load { Code::BulkLoad } else { Code::BulkStore });
+        draft.c = self.source_at(2, false)?;
+        let mut registers = Vec::new();
+        if load {
+            registers.push(self.shared_sum(3, AccessSpace::Shared)?);
+        }
+        (draft.a, draft.b) = if load { (shared, global) } else { (global, shared) };
+        draft.imm = offset;
+        (draft.list, draft.listed) = self.list(&registers);
+        self.emit(draft);
+        Ok(())
+    }
+
+    /// `[dst], [map, {coordinates}], [mbar]` to shared memory, `[map, {coordinates}], [src]` from it.
+    fn tensor_copy(&mut self, dimensions: u8, load: bool) -> Result<()> {
         let (tensor_at, shared_at) = if load { (1, 0) } else { (0, 1) };
-        let (shared, shared_offset, wide) = self.address(shared_at)?;
-        if wide || shared_offset != 0 {
-            return Err(self.error("a shared address of 32 bits without offset is expected"));
-        }
+        let shared = self.shared_sum(shared_at, AccessSpace::Shared)?;
         let Operand::TensorAddress { base, coordinates } = self.operand(tensor_at)? else {
             return Err(self.error("a tensor map and coordinates are expected"));
         };
-        let (map, map_offset, _) = self.address_base(base, 0)?;
+        let (map, mut offset, wide) = self.address_base(base, 0)?;
+        if !wide {
+            return Err(self.error("the address of a tensor map is 64 bits"));
+        }
+        if let AddressBase::Symbol(symbol) = base {
+            match self.symbol_address(*symbol).1 {
+                Space::Param => offset = offset.wrapping_add(PARAM_WINDOW as i64),
+                Space::Global | Space::Const => {}
+                _ => return Err(self.error("a tensor map is a parameter or in global memory")),
+            }
+        }
         if coordinates.len() != usize::from(dimensions) {
             return Err(self.error(&format!("{dimensions} coordinates are expected")));
         }
@@ -528,11 +543,7 @@ impl<'a> Decoder<'a> {
             registers.push(self.source(coordinate, false)?);
         }
         if load {
-            let (barrier, offset, wide) = self.address(2)?;
-            if wide || offset != 0 {
-                return Err(self.error("a shared address of 32 bits without offset is expected"));
-            }
-            registers.push(barrier);
+            registers.push(self.shared_sum(2, AccessSpace::Shared)?);
         }
         let mut draft = self.blank(if load {
             Code::TensorLoad { dimensions }
@@ -541,10 +552,8 @@ impl<'a> Decoder<'a> {
         });
         draft.a = shared;
         draft.b = map;
-        draft.imm = map_offset;
+        draft.imm = offset;
         (draft.list, draft.listed) = self.list(&registers);
-        // The copy engine writes behind the blocks' backs: one worker keeps one view of memory.
-        self.communicates = true;
         self.emit(draft);
         Ok(())
     }
@@ -555,15 +564,16 @@ impl<'a> Decoder<'a> {
         ]);
         let expect = operation == Some("arrive") && modifiers.take("expect_tx");
         let parity = modifiers.take("parity");
-        self.order(modifiers, true);
+        // Clusters are single blocks: their order is that of the block.
+        modifiers.take_any(&["acquire", "release", "relaxed"]);
+        modifiers.take_any(&["cta", "cluster"]);
         let space = Self::space(modifiers);
         if !matches!(space, AccessSpace::Shared | AccessSpace::Generic) || !modifiers.take("b64") {
             return Err(self.error("this form is not supported"));
         }
-        modifiers.take("noComplete");
         match operation {
             Some("init" | "inval" | "expect_tx") => {
-                let (base, offset, _) = self.address(0)?;
+                let (base, offset) = self.shared_address(0, space)?;
                 let mut draft = self.blank(match operation {
                     Some("init") => Code::MbarrierInit,
                     Some("inval") => Code::MbarrierInval,
@@ -577,17 +587,22 @@ impl<'a> Decoder<'a> {
                 self.emit(draft);
             }
             Some("arrive") => {
-                let has_count = self.operand_count() > 2;
+                let has_operand = self.operand_count() > 2;
+                if expect && !has_operand {
+                    return Err(self.error("a number of bytes is expected"));
+                }
                 let returns = matches!(self.operand(0)?, Operand::Register(_));
-                let (base, offset, _) = self.address(1)?;
+                let (base, offset) = self.shared_address(1, space)?;
                 let mut draft = self.blank(Code::MbarrierArrive {
-                    has_count: has_count && !expect,
+                    has_count: has_operand && !expect,
                     expect,
                     returns,
                 });
                 draft.a = base;
                 draft.imm = offset;
-                if has_count {
+                // An arrival that must not complete the phase.
+                draft.listed = u16::from(modifiers.take("noComplete"));
+                if has_operand {
                     draft.b = self.source_at(2, false)?;
                 }
                 if returns {
@@ -596,13 +611,14 @@ impl<'a> Decoder<'a> {
                 self.emit(draft);
             }
             Some("try_wait" | "test_wait") => {
-                let (base, offset, _) = self.address(1)?;
+                let (base, offset) = self.shared_address(1, space)?;
                 let mut draft = self.blank(Code::MbarrierWait {
                     parity,
                     blocking: operation == Some("try_wait"),
                 });
                 draft.a = base;
                 draft.imm = offset;
+                // A time limit may follow: a wait that fails returns at once in any case.
                 draft.b = self.source_at(2, !parity)?;
                 draft.p = self.predicate(self.operand(0)?)?.0;
                 self.emit(draft);
@@ -610,5 +626,68 @@ impl<'a> Decoder<'a> {
             _ => return Err(self.error("this form is not supported")),
         }
         Ok(())
+    }
+
+    /// Register of 32 bits and offset of an address in shared memory, whatever the form it is written in.
+    fn shared_address(&mut self, index: usize, space: AccessSpace) -> Result<(u32, i64)> {
+        if let Operand::Address {
+            base: AddressBase::Symbol(symbol),
+            offset,
+        } = self.operand(index)?
+        {
+            let (address, of) = self.symbol_address(*symbol);
+            if of != Space::Shared {
+                return Err(self.error("a variable in shared memory is expected"));
+            }
+            let address = address.wrapping_add_signed(*offset);
+            return Ok((self.constant(address, false), 0));
+        }
+        let (base, offset, wide) = self.address(index)?;
+        if !wide {
+            return Ok((base, offset));
+        }
+        // What does not fit 32 bits is beyond shared memory in any case: it stays so.
+        let offsets = if space == AccessSpace::Generic {
+            self.derived(Code::CvtaFromGeneric(AccessSpace::Shared), base, None, true)
+        } else {
+            base
+        };
+        let most = self.constant(u64::from(u32::MAX), true);
+        let low = self.derived(Code::MinU64, offsets, Some(most), true);
+        let narrow = self.derived(Code::CvtLow32, low, None, false);
+        Ok((narrow, offset))
+    }
+
+    /// An address in shared memory as one register.
+    fn shared_sum(&mut self, index: usize, space: AccessSpace) -> Result<u32> {
+        let (base, offset) = self.shared_address(index, space)?;
+        if offset == 0 {
+            return Ok(base);
+        }
+        let offset = self.constant(offset as u64, false);
+        Ok(self.derived(Code::Add32, base, Some(offset), false))
+    }
+
+    /// A register computed from others before the instruction at hand, of 64 bits if `wide`.
+    fn derived(&mut self, code: Code, a: u32, b: Option<u32>, wide: bool) -> u32 {
+        let register = self.temporary(if wide { 2 } else { 1 });
+        let reads = std::mem::take(&mut self.reads);
+        let writes = std::mem::replace(&mut self.writes, vec![register]);
+        let guard = std::mem::replace(&mut self.guard, (0, 0));
+        self.reads = [Some(a), b]
+            .into_iter()
+            .flatten()
+            .filter(|source| source & CONSTANT == 0)
+            .collect();
+        let mut draft = self.blank(code);
+        draft.d = register;
+        draft.a = a;
+        draft.b = b.unwrap_or(NONE);
+        self.emit(draft);
+        self.reads = reads;
+        self.writes = writes;
+        self.guard = guard;
+        self.reads.push(register);
+        register
     }
 }
