@@ -57,7 +57,7 @@ impl Team {
         self.block.shared.reset();
         self.block.clock = Clock::default();
         self.block.barriers = Default::default();
-        self.block.bulk = Bulk::default();
+        self.block.bulk.reset();
         self.block.failed = false;
         for (index, warp) in self.warps.iter_mut().enumerate() {
             warp.start(index as u32, context.block);

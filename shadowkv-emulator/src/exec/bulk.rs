@@ -21,6 +21,7 @@ mod loads;
 mod mbarrier;
 mod moves;
 mod order;
+mod proxy;
 mod request;
 mod stores;
 mod tile;
@@ -28,6 +29,7 @@ mod tile;
 use barriers::{Arrival, OBJECT_BYTES};
 use loads::Load;
 use mbarrier::Mbarrier;
+use proxy::Proxy;
 use stores::Groups;
 
 /// Most mbarriers named when a block cannot go on.
@@ -42,6 +44,7 @@ pub(super) struct Bulk {
     loads: Vec<Load>,
     /// Copies from shared memory, by warp and lane.
     groups: BTreeMap<(u32, u32), Groups>,
+    proxy: Proxy,
     /// The bytes of the copy at hand.
     buffer: Vec<u8>,
 }
@@ -52,6 +55,19 @@ fn lanes_of(lanes: u32) -> impl Iterator<Item = usize> {
 }
 
 impl Bulk {
+    /// For the next block.
+    pub(super) fn reset(&mut self) {
+        self.barriers.clear();
+        self.loads.clear();
+        self.groups.clear();
+        self.proxy.reset();
+    }
+
+    /// `fence.proxy.async`.
+    pub(super) fn fence_proxy(&mut self, warp: &Warp) {
+        self.proxy.fence(warp);
+    }
+
     /// Why bytes of shared memory may not be touched: kind of finding, what they are, and who made them so.
     pub(super) fn explain(
         &self,

@@ -258,7 +258,12 @@ impl Worker<'_> {
                 warp.registers.put32(inst.d, &[leader; 32], lanes);
                 Self::set_predicate(warp, inst.p, 1 << leader, lanes);
             }
-            Code::Fence(order) => self.fence(block, warp, order),
+            Code::Fence(order) => {
+                self.fence(block, warp, order);
+                if inst.listed == 1 {
+                    block.bulk.fence_proxy(warp);
+                }
+            }
             Code::Nop => {}
             Code::Sleep => return Flow::Yield,
             Code::ClusterArrive => {

@@ -222,6 +222,14 @@ fn a_missing_barrier_before_the_store() {
 }
 
 #[test]
+fn a_missing_proxy_fence() {
+    let report = outcome(&edit(PTX, "fence.proxy.async.shared::cta;", ""));
+    let found = super::only(&report);
+    assert_eq!(found.kind, FindingKind::Race);
+    assert!(found.message.contains("fence.proxy.async"), "{found}");
+}
+
+#[test]
 fn other_bytes_than_a_map() {
     let mut device = device();
     let kernel = Module::load(PTX).unwrap().kernel("tma_scale").unwrap();

@@ -60,6 +60,7 @@ impl Worker<'_> {
                 let at = unit as usize;
                 block.shared.data[at..at + UNIT_BYTES as usize].copy_from_slice(from);
                 block.shared.depart(unit, UNIT_BYTES);
+                block.bulk.proxy.overwrite(unit);
             }
             block.bulk.buffer = bytes;
             let (begin, end) = (request.tile.at(), request.tile.end());

@@ -45,6 +45,7 @@ impl Worker<'_> {
     /// The warp has arrived at an mbarrier.
     pub(super) fn release(&mut self, block: &mut Block, warp: &mut Warp) {
         block.clock.join(&warp.clock);
+        block.bulk.proxy.keep(self.context.program, warp);
         warp.touched.clear();
     }
 
@@ -56,8 +57,8 @@ impl Worker<'_> {
         whole: bool,
         among: impl Fn(&Warp) -> bool,
     ) {
-        if block.bulk.loads.is_empty() {
-            return;
+        for warp in warps.iter().filter(|warp| among(warp)) {
+            block.bulk.proxy.keep(self.context.program, warp);
         }
         let mut unordered = Vec::new();
         for load in &mut block.bulk.loads {

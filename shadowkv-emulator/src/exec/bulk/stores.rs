@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::finding::FindingKind;
 use crate::memory::set_bits;
 use crate::program::Inst;
 
@@ -106,6 +107,12 @@ impl Worker<'_> {
             let mut addresses = [0; 32];
             addresses[lane] = unit;
             self.report_shared(block, warp, Touch::Read, &addresses, UNIT_BYTES);
+        }
+        if block.bulk.proxy.unseen(warp, unit) & bits != 0 {
+            let actor = Self::actor(block, warp, lane as u32);
+            let message = "bulk copy of shared memory that was written without a fence.proxy.async afterwards";
+            let place = self.shared_place(unit, UNIT_BYTES);
+            self.notes.add(FindingKind::Race, actor, None, message, place);
         }
     }
 

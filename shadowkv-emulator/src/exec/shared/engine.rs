@@ -111,6 +111,19 @@ impl Touched {
         }
     }
 
+    /// Units that the warp wrote since it was last compared with others, with the bytes.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (usize, u16)> {
+        let regions = self.dirty.iter().enumerate().flat_map(|(word, bits)| {
+            (0..64)
+                .filter(move |bit| bits >> bit & 1 == 1)
+                .map(move |bit| word * 64 + bit)
+        });
+        regions
+            .flat_map(|region| region * 16..(region * 16 + 16).min(self.writes.len()))
+            .map(|unit| (unit, self.writes[unit]))
+            .filter(|(_, bits)| *bits != 0)
+    }
+
     /// Whether the warp touched the unit at `address` since it was last compared with others.
     pub(crate) fn touches(&self, address: u32) -> bool {
         let unit = (address >> 4) as usize;

@@ -36,11 +36,13 @@ impl<'a> Decoder<'a> {
                 self.emit(draft);
             }
             "fence" | "membar" => {
-                let order = self.fence_order(modifiers);
+                let all = modifiers.take_all();
+                let order = Self::fence_order(&all);
                 if order != Order::Weak {
                     self.communicates = true;
                 }
-                let draft = self.blank(Code::Fence(order));
+                let mut draft = self.blank(Code::Fence(order));
+                draft.listed = u16::from(Self::fences_copies(&all));
                 self.emit(draft);
             }
             _ => return Ok(false),
@@ -49,8 +51,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// What a fence orders between blocks; `Weak` for the narrower ones, whose effect the barriers already have.
-    fn fence_order(&self, modifiers: &mut Modifiers<'_>) -> Order {
-        let all = modifiers.take_all();
+    fn fence_order(all: &[&str]) -> Order {
         let has = |name: &str| all.contains(&name);
         let block_only = has("cta") || has("proxy") || has("mbarrier_init");
         if block_only {
@@ -63,6 +64,11 @@ impl<'a> Decoder<'a> {
         } else {
             Order::AcqRel
         }
+    }
+
+    /// Whether a fence shows the copy engine what was written to shared memory before.
+    fn fences_copies(all: &[&str]) -> bool {
+        matches!(all, ["proxy", "async"] | ["proxy", "async", "shared::cta" | "shared::cluster"])
     }
 
     fn space(modifiers: &mut Modifiers<'_>) -> AccessSpace {
