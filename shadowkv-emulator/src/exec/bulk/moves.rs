@@ -1,9 +1,10 @@
 //! The copy engine's side of global memory.
 //!
 //! A copy is an agent of its own: what its thread did before comes before it, what its thread does afterwards comes after it
-//! only once the copy has been waited for. So it gets an interval of its own (see [`crate::memory::interval`]), one warp
-//! barrier after the thread's, as if by another lane; waiting for it passes a warp barrier or more. Accesses by other lanes of
-//! the same warp before the copy count as ordered before it: something wrong may be missed there.
+//! only once the copy has been waited for. So it gets an interval of its own (see [`crate::memory::interval`]), as if one warp
+//! barrier after the thread's, and waiting for it passes enough of them to come after that. Accesses by other lanes of the same
+//! warp before the copy count as ordered before it, and a copy as waited for after some warp barriers: something wrong may be
+//! missed there.
 
 use crate::memory::interval::Now;
 use crate::memory::view::{Moved, Strength, Values};
@@ -23,18 +24,22 @@ pub(super) enum Direction {
     Store,
 }
 
+/// Warp barriers that a wait for a copy passes for the global memory of its warp.
+pub(super) const WAIT_SYNCS: u32 = 2;
+
 impl Worker<'_> {
     /// The agent of a copy that a thread of the warp begins.
     pub(super) fn agent<'n>(&mut self, block: &'n Block, warp: &'n Warp) -> Now<'n> {
+        let warp_syncs = warp.warp_syncs + 1;
         let interval = self.view.begin_interval(
             block.number,
             block.epoch,
             warp.index as u16,
-            warp.warp_syncs,
+            warp_syncs,
         );
         Now {
             interval,
-            warp_syncs: warp.warp_syncs + 1,
+            warp_syncs,
             ..now(block, warp)
         }
     }

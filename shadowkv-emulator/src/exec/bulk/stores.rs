@@ -12,7 +12,7 @@ use super::super::step::Flow;
 use super::super::warp::Warp;
 use super::super::{Block, Worker};
 use super::lanes_of;
-use super::moves::Direction;
+use super::moves::{Direction, WAIT_SYNCS};
 use super::tile::{Tile, UNIT_BYTES};
 
 /// A copy that may still read shared memory.
@@ -143,8 +143,15 @@ impl Worker<'_> {
             if done.is_empty() {
                 continue;
             }
-            for unit in done.iter().flat_map(|store| store.tile.units()) {
-                shared.take_back(unit, UNIT_BYTES);
+            // The copy may have read until now: what others write needs a barrier after the wait.
+            for store in &done {
+                for unit in store.tile.units() {
+                    shared.take_back(unit, UNIT_BYTES);
+                    warp.touched.read_again(unit);
+                }
+                let pc = store.actor.pc.unwrap_or(warp.current.pc);
+                warp.touched
+                    .log_read(pc, lane as u32, store.tile.at(), store.tile.end());
             }
             // Another copy may still read the same bytes.
             for store in bulk.groups.values().flat_map(Groups::pending) {
@@ -154,7 +161,7 @@ impl Worker<'_> {
             }
         }
         if !read_only {
-            warp.warp_syncs += 1;
+            warp.warp_syncs += WAIT_SYNCS;
             warp.interval = 0;
         }
         Flow::Next

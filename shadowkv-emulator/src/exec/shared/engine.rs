@@ -40,15 +40,11 @@ impl Shared {
         } else if missing != 0 {
             troubles.push((lane, SharedTrouble::Undefined));
         }
-        let (reads, writes) = touched.since_warp_sync(unit);
+        let (_, writes) = touched.since_warp_sync(unit);
         if writes & bits != 0 {
             self.other_lanes(touched, Touch::Read, lane, address, troubles);
         }
-        touched.dirty[unit >> 10] |= 1 << (unit >> 4 & 63);
-        touched.reads[unit] |= bits;
-        let stamp = u64::from(touched.warp_syncs & 0xffff);
-        touched.recent[unit] =
-            touched.recent[unit] & 0xffff_ffff_0000_0000 | stamp << 16 | u64::from(reads | bits);
+        touched.read(unit, bits);
     }
 
     /// Checks that no other lane of the warp touched the unit at `address`, which the copy engine is to write for `lane`,
@@ -90,6 +86,20 @@ impl Touched {
             if seen >> 16 & 0xffff == stamp { seen as u16 } else { 0 },
             if seen >> 48 == stamp { (seen >> 32) as u16 } else { 0 },
         )
+    }
+
+    fn read(&mut self, unit: usize, bits: u16) {
+        let (reads, _) = self.since_warp_sync(unit);
+        let stamp = u64::from(self.warp_syncs & 0xffff);
+        self.dirty[unit >> 10] |= 1 << (unit >> 4 & 63);
+        self.reads[unit] |= bits;
+        self.recent[unit] =
+            self.recent[unit] & 0xffff_ffff_0000_0000 | stamp << 16 | u64::from(reads | bits);
+    }
+
+    /// Notes once more that the copy engine has read the unit at `address`.
+    pub(crate) fn read_again(&mut self, address: u32) {
+        self.read((address >> 4) as usize, u16::MAX);
     }
 
     /// Puts into the log that the copy engine reads `[begin, end)` for `lane` at instruction `pc`.
