@@ -43,9 +43,22 @@ impl Site {
     /// Adds another's counts.
     pub fn add(&mut self, other: &Site) {
         sum_fields!(
-            self, other, warps, lanes, requests, sectors, ideal_sectors, l2_sectors,
-            device_read_bytes, device_written_bytes, host_read_bytes, host_written_bytes,
-            wavefronts, ideal_wavefronts, tensor_operations, atomics
+            self,
+            other,
+            warps,
+            lanes,
+            requests,
+            sectors,
+            ideal_sectors,
+            l2_sectors,
+            device_read_bytes,
+            device_written_bytes,
+            host_read_bytes,
+            host_written_bytes,
+            wavefronts,
+            ideal_wavefronts,
+            tensor_operations,
+            atomics
         );
     }
 }

@@ -104,7 +104,9 @@ pub enum LaunchError {
         limit: String,
     },
     /// More shared memory than a block may have.
-    #[error("{declared} bytes of declared and {dynamic} of dynamic shared memory; a block may have {limit}")]
+    #[error(
+        "{declared} bytes of declared and {dynamic} of dynamic shared memory; a block may have {limit}"
+    )]
     Shared {
         /// Declared by the kernel, bytes.
         declared: u32,
@@ -365,9 +367,9 @@ impl Device {
         let space = &self.space;
         let placed: &[Allocation] = variables;
         let lookup = |address: u64| {
-            let variable = placed
-                .iter()
-                .rfind(|variable| variable.base <= address && address - variable.base < variable.bytes);
+            let variable = placed.iter().rfind(|variable| {
+                variable.base <= address && address - variable.base < variable.bytes
+            });
             match variable {
                 Some(variable) => Lookup::Live(0, address - variable.base),
                 None => space.find(address),

@@ -18,19 +18,58 @@ pub(crate) fn mix(program: &Program, sites: &[Site]) -> Mix {
     mix
 }
 
+#[allow(clippy::enum_glob_use, reason = "a table of the variants' own names")]
 fn class(code: Code, mix: &mut Mix) -> &mut u64 {
     use Code::*;
     match code {
-        AddF32 | SubF32 | MulF32 | FmaF32 | AddF32Ftz | SubF32Ftz | MulF32Ftz | FmaF32Ftz
-        | SatF32(..) | MinF32 { .. } | MaxF32 { .. } | NegF32 { .. } | AbsF32 { .. }
-        | DivF32 { .. } | SqrtF32 { .. } | RcpF32 { .. } | CopysignF32 | AddF64 | SubF64
-        | MulF64 | FmaF64 | DivF64 | SqrtF64 | RcpF64 | MinF64 | MaxF64 | NegF64 | AbsF64
+        AddF32
+        | SubF32
+        | MulF32
+        | FmaF32
+        | AddF32Ftz
+        | SubF32Ftz
+        | MulF32Ftz
+        | FmaF32Ftz
+        | SatF32(..)
+        | MinF32 { .. }
+        | MaxF32 { .. }
+        | NegF32 { .. }
+        | AbsF32 { .. }
+        | DivF32 { .. }
+        | SqrtF32 { .. }
+        | RcpF32 { .. }
+        | CopysignF32
+        | AddF64
+        | SubF64
+        | MulF64
+        | FmaF64
+        | DivF64
+        | SqrtF64
+        | RcpF64
+        | MinF64
+        | MaxF64
+        | NegF64
+        | AbsF64
         | Half(_) => &mut mix.float,
-        DivApproxF32 { .. } | SqrtApproxF32 { .. } | RcpApproxF32 { .. }
-        | RsqrtApproxF32 { .. } | Ex2ApproxF32 { .. } | Lg2ApproxF32 { .. }
-        | SinApproxF32 { .. } | CosApproxF32 { .. } | TanhApproxF32 => &mut mix.special_function,
-        CvtS64FromS32 | CvtU64FromU32 | CvtLow32 | CvtLow16 | CvtF32FromS32 | CvtF32FromU32
-        | CvtS32FromF32 { .. } | CvtRintF32 | CvtBf16x2 | Cvt { .. } => &mut mix.conversion,
+        DivApproxF32 { .. }
+        | SqrtApproxF32 { .. }
+        | RcpApproxF32 { .. }
+        | RsqrtApproxF32 { .. }
+        | Ex2ApproxF32 { .. }
+        | Lg2ApproxF32 { .. }
+        | SinApproxF32 { .. }
+        | CosApproxF32 { .. }
+        | TanhApproxF32 => &mut mix.special_function,
+        CvtS64FromS32
+        | CvtU64FromU32
+        | CvtLow32
+        | CvtLow16
+        | CvtF32FromS32
+        | CvtF32FromU32
+        | CvtS32FromF32 { .. }
+        | CvtRintF32
+        | CvtBf16x2
+        | Cvt { .. } => &mut mix.conversion,
         MovPred | AndPred | OrPred | XorPred | NotPred | SetP(_) | Set { .. } => &mut mix.predicate,
         Mma(_) => &mut mix.tensor,
         Load(access) | Store(access) => match access.space {
@@ -44,12 +83,30 @@ fn class(code: Code, mix: &mut Mix) -> &mut u64 {
         }
         LdMatrix { .. } | StMatrix { .. } => &mut mix.shared,
         Atomic(_) => &mut mix.atomic,
-        Shuffle { .. } | Vote { .. } | MatchAny { .. } | MatchAll { .. } | Redux(_)
-        | ActiveMask | Elect => &mut mix.exchange,
+        Shuffle { .. }
+        | Vote { .. }
+        | MatchAny { .. }
+        | MatchAll { .. }
+        | Redux(_)
+        | ActiveMask
+        | Elect => &mut mix.exchange,
         Nop | Branch | Exit | Trap | Sleep => &mut mix.control,
-        CpAsyncCommit | CpAsyncWait | CpAsyncWaitAll | Fence(_) | Barrier(_) | WarpSync
-        | ClusterArrive | ClusterWait | MbarrierInit | MbarrierInval | MbarrierArrive { .. }
-        | MbarrierExpect | MbarrierWait { .. } | BulkCommit | BulkWait => &mut mix.barrier,
+        CpAsyncCommit
+        | CpAsyncWait
+        | CpAsyncWaitAll
+        | Fence(_)
+        | Barrier(_)
+        | WarpSync
+        | ClusterArrive
+        | ClusterWait
+        | MbarrierInit
+        | MbarrierInval
+        | MbarrierArrive(_)
+        | MbarrierExpect
+        | MbarrierWait { .. }
+        | BulkCommit
+        | BulkWait { .. }
+        | ProxyFence => &mut mix.barrier,
         _ => &mut mix.integer,
     }
 }
@@ -198,7 +255,10 @@ impl LaunchReport {
             "shared wavefronts",
             over(total.wavefronts, total.ideal_wavefronts),
         );
-        line("tensor-core operations", total.tensor_operations.to_string());
+        line(
+            "tensor-core operations",
+            total.tensor_operations.to_string(),
+        );
         line("atomics", total.atomics.to_string());
         let mut page = format!("{}\n{text}", self.kernel.name());
         if self.findings.is_empty() {

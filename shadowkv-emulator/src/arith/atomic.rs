@@ -87,9 +87,9 @@ fn add(ty: AtomicType, old: u64, operand: u64) -> u64 {
         bf16::from_f64(bf16::from_bits(a).to_f64() + bf16::from_bits(b).to_f64()).to_bits()
     };
     match ty {
-        AtomicType::F32 => u64::from(
-            (f32::from_bits(old as u32) + f32::from_bits(operand as u32)).to_bits(),
-        ),
+        AtomicType::F32 => {
+            u64::from((f32::from_bits(old as u32) + f32::from_bits(operand as u32)).to_bits())
+        }
         AtomicType::F64 => (f64::from_bits(old) + f64::from_bits(operand)).to_bits(),
         AtomicType::F16 => u64::from(f16_add(old as u16, operand as u16)),
         AtomicType::Bf16 => u64::from(bf16_add(old as u16, operand as u16)),
@@ -114,8 +114,14 @@ mod tests {
     #[test]
     fn signs_and_halves() {
         let minus_one = u64::from(u32::MAX);
-        assert_eq!(update(AtomicOperation::Max, AtomicType::S32, minus_one, 5, 0), 5);
-        assert_eq!(update(AtomicOperation::Max, AtomicType::U32, minus_one, 5, 0), minus_one);
+        assert_eq!(
+            update(AtomicOperation::Max, AtomicType::S32, minus_one, 5, 0),
+            5
+        );
+        assert_eq!(
+            update(AtomicOperation::Max, AtomicType::U32, minus_one, 5, 0),
+            minus_one
+        );
         let one_two = 0x3c00 | 0x4000 << 16;
         let sum = update(AtomicOperation::Add, AtomicType::F16x2, one_two, one_two, 0);
         assert_eq!(sum, 0x4000 | 0x4400 << 16);

@@ -11,9 +11,15 @@ pub type Lanes32 = [u32; 32];
 /// One 64-bit value per lane.
 pub type Lanes64 = [u64; 32];
 
-pub mod tensor;
 pub mod approx;
+pub(crate) mod atomic;
 pub mod convert;
+mod float;
 pub mod half;
 pub mod integer;
-pub(crate) mod atomic;
+pub mod tensor;
+
+pub use float::Direction;
+
+#[cfg(test)]
+mod testing;

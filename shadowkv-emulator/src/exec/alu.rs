@@ -1,7 +1,12 @@
-//! Instructions that only registers and predicates take part in.
+//! Rows of registers through a function, and comparisons into predicates.
 
-use crate::arith::{Lanes32, Lanes64, approx, convert, integer};
-use crate::program::{Code, Combine, Compare, CompareType, Inst, SetP};
+#![allow(
+    clippy::many_single_char_names,
+    reason = "d, a, b and c are PTX's own names of an instruction's operands"
+)]
+
+use crate::arith::{Lanes32, Lanes64};
+use crate::program::{Combine, Compare, CompareType, Inst, SetP};
 
 use super::rows::{Registers, mask_of};
 
@@ -14,13 +19,13 @@ pub(crate) struct Machine<'a> {
 }
 
 #[inline(always)]
-fn f32_of(bits: u32) -> f32 {
+pub(super) fn f32_of(bits: u32) -> f32 {
     f32::from_bits(bits)
 }
 
 /// Subnormals to zero of the same sign.
 #[inline(always)]
-fn flush(bits: u32) -> u32 {
+pub(super) fn flush(bits: u32) -> u32 {
     if bits & 0x7f80_0000 == 0 {
         bits & 0x8000_0000
     } else {
@@ -32,13 +37,13 @@ fn flush(bits: u32) -> u32 {
 const NAN: u32 = 0x7fff_ffff;
 
 #[inline(always)]
-fn canonical(value: f32) -> u32 {
+pub(super) fn canonical(value: f32) -> u32 {
     if value.is_nan() { NAN } else { value.to_bits() }
 }
 
 impl Machine<'_> {
     #[inline(always)]
-    fn one(&mut self, inst: &Inst, f: impl Fn(u32) -> u32) {
+    pub(super) fn one(&mut self, inst: &Inst, f: impl Fn(u32) -> u32) {
         let a = *self.registers.get32(inst.a);
         let mut d = [0; 32];
         for lane in 0..32 {
@@ -48,7 +53,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn two(&mut self, inst: &Inst, f: impl Fn(u32, u32) -> u32) {
+    pub(super) fn two(&mut self, inst: &Inst, f: impl Fn(u32, u32) -> u32) {
         let a = *self.registers.get32(inst.a);
         let b = *self.registers.get32(inst.b);
         let mut d = [0; 32];
@@ -59,7 +64,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn three(&mut self, inst: &Inst, f: impl Fn(u32, u32, u32) -> u32) {
+    pub(super) fn three(&mut self, inst: &Inst, f: impl Fn(u32, u32, u32) -> u32) {
         let a = *self.registers.get32(inst.a);
         let b = *self.registers.get32(inst.b);
         let c = *self.registers.get32(inst.c);
@@ -71,7 +76,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn wide_one(&mut self, inst: &Inst, f: impl Fn(u64) -> u64) {
+    pub(super) fn wide_one(&mut self, inst: &Inst, f: impl Fn(u64) -> u64) {
         let a = *self.registers.get64(inst.a);
         let mut d = [0; 32];
         for lane in 0..32 {
@@ -81,7 +86,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn wide_two(&mut self, inst: &Inst, f: impl Fn(u64, u64) -> u64) {
+    pub(super) fn wide_two(&mut self, inst: &Inst, f: impl Fn(u64, u64) -> u64) {
         let a = *self.registers.get64(inst.a);
         let b = *self.registers.get64(inst.b);
         let mut d = [0; 32];
@@ -92,7 +97,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn wide_three(&mut self, inst: &Inst, f: impl Fn(u64, u64, u64) -> u64) {
+    pub(super) fn wide_three(&mut self, inst: &Inst, f: impl Fn(u64, u64, u64) -> u64) {
         let a = *self.registers.get64(inst.a);
         let b = *self.registers.get64(inst.b);
         let c = *self.registers.get64(inst.c);
@@ -105,7 +110,7 @@ impl Machine<'_> {
 
     /// A shift of 64 bits by 32.
     #[inline(always)]
-    fn wide_shift(&mut self, inst: &Inst, f: impl Fn(u64, u32) -> u64) {
+    pub(super) fn wide_shift(&mut self, inst: &Inst, f: impl Fn(u64, u32) -> u64) {
         let a = *self.registers.get64(inst.a);
         let b = *self.registers.get32(inst.b);
         let mut d = [0; 32];
@@ -117,7 +122,7 @@ impl Machine<'_> {
 
     /// 32 bits to 64.
     #[inline(always)]
-    fn widening(&mut self, inst: &Inst, f: impl Fn(u32, u32) -> u64) {
+    pub(super) fn widening(&mut self, inst: &Inst, f: impl Fn(u32, u32) -> u64) {
         let a = *self.registers.get32(inst.a);
         let b = *self.registers.get32(inst.b);
         let mut d = [0; 32];
@@ -128,7 +133,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn widening_add(&mut self, inst: &Inst, f: impl Fn(u32, u32) -> u64) {
+    pub(super) fn widening_add(&mut self, inst: &Inst, f: impl Fn(u32, u32) -> u64) {
         let a = *self.registers.get32(inst.a);
         let b = *self.registers.get32(inst.b);
         let c = *self.registers.get64(inst.c);
@@ -141,7 +146,7 @@ impl Machine<'_> {
 
     /// 64 bits to 32.
     #[inline(always)]
-    fn narrowing(&mut self, inst: &Inst, f: impl Fn(u64) -> u32) {
+    pub(super) fn narrowing(&mut self, inst: &Inst, f: impl Fn(u64) -> u32) {
         let a = *self.registers.get64(inst.a);
         let mut d = [0; 32];
         for lane in 0..32 {
@@ -151,19 +156,19 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn row_one(&mut self, inst: &Inst, f: impl Fn(&Lanes32) -> Lanes32) {
+    pub(super) fn row_one(&mut self, inst: &Inst, f: impl Fn(&Lanes32) -> Lanes32) {
         let d = f(self.registers.get32(inst.a));
         self.registers.put32(inst.d, &d, self.lanes);
     }
 
     #[inline(always)]
-    fn row_two(&mut self, inst: &Inst, f: impl Fn(&Lanes32, &Lanes32) -> Lanes32) {
+    pub(super) fn row_two(&mut self, inst: &Inst, f: impl Fn(&Lanes32, &Lanes32) -> Lanes32) {
         let d = f(self.registers.get32(inst.a), self.registers.get32(inst.b));
         self.registers.put32(inst.d, &d, self.lanes);
     }
 
     #[inline(always)]
-    fn row_three(
+    pub(super) fn row_three(
         &mut self,
         inst: &Inst,
         f: impl Fn(&Lanes32, &Lanes32, &Lanes32) -> Lanes32,
@@ -177,7 +182,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn f64_two(&mut self, inst: &Inst, f: impl Fn(f64, f64) -> f64) {
+    pub(super) fn f64_two(&mut self, inst: &Inst, f: impl Fn(f64, f64) -> f64) {
         self.wide_two(inst, |a, b| {
             let value = f(f64::from_bits(a), f64::from_bits(b));
             value.to_bits()
@@ -202,7 +207,12 @@ impl Machine<'_> {
 
     /// Lanes for which the comparison holds.
     #[inline(always)]
-    fn compare(&self, inst: &Inst, compare: Compare, ty: CompareType) -> u32 {
+    #[allow(
+        clippy::float_cmp,
+        clippy::neg_cmp_op_on_partial_ord,
+        reason = "the unordered comparisons are the negations of the ordered ones, NaN included"
+    )]
+    pub(super) fn compare(&self, inst: &Inst, compare: Compare, ty: CompareType) -> u32 {
         macro_rules! over {
             ($a:expr, $b:expr, $convert:expr) => {{
                 let (a, b) = ($a, $b);
@@ -262,7 +272,7 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn setp(&mut self, inst: &Inst, setp: SetP) {
+    pub(super) fn setp(&mut self, inst: &Inst, setp: SetP) {
         let result = self.compare(inst, setp.compare, setp.ty);
         match setp.combine {
             None => {
@@ -282,379 +292,14 @@ impl Machine<'_> {
         }
     }
 
-    /// Executes an instruction of registers and predicates; `false` if it is of another kind.
     #[inline(always)]
-    #[expect(clippy::too_many_lines, reason = "one table of instructions")]
-    pub(crate) fn execute(&mut self, inst: &Inst) -> bool {
-        match inst.code {
-            Code::Mov32 => self.one(inst, |a| a),
-            Code::Mov64 => self.wide_one(inst, |a| a),
-            Code::MovPred => {
-                let value = self.predicate(inst.q, inst.imm & 1 == 1);
-                self.set_predicate(inst.p, value);
-            }
-            Code::Unpack => self.unpack(inst),
-            Code::Pack { wide } => self.pack(inst, wide),
-
-            Code::Add32 => self.two(inst, u32::wrapping_add),
-            Code::Sub32 => self.two(inst, u32::wrapping_sub),
-            Code::MulLo32 => self.two(inst, u32::wrapping_mul),
-            Code::MulHiS32 => self.two(inst, |a, b| {
-                (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32
-            }),
-            Code::MulHiU32 => {
-                self.two(inst, |a, b| (u64::from(a) * u64::from(b) >> 32) as u32);
-            }
-            Code::MadLo32 => self.three(inst, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-            Code::MadHiS32 => self.three(inst, |a, b, c| {
-                ((i64::from(a as i32) * i64::from(b as i32) >> 32) as u32).wrapping_add(c)
-            }),
-            Code::MadHiU32 => self.three(inst, |a, b, c| {
-                ((u64::from(a) * u64::from(b) >> 32) as u32).wrapping_add(c)
-            }),
-            Code::And32 => self.two(inst, |a, b| a & b),
-            Code::Or32 => self.two(inst, |a, b| a | b),
-            Code::Xor32 => self.two(inst, |a, b| a ^ b),
-            Code::Not32 => self.one(inst, |a| !a),
-            Code::Shl32 => self.two(inst, |a, b| if b > 31 { 0 } else { a << (b & 31) }),
-            Code::ShrU32 => self.two(inst, |a, b| if b > 31 { 0 } else { a >> (b & 31) }),
-            Code::ShrS32 => self.two(inst, |a, b| ((a as i32) >> b.min(31)) as u32),
-            Code::MinS32 => self.two(inst, |a, b| (a as i32).min(b as i32) as u32),
-            Code::MinU32 => self.two(inst, u32::min),
-            Code::MaxS32 => self.two(inst, |a, b| (a as i32).max(b as i32) as u32),
-            Code::MaxU32 => self.two(inst, u32::max),
-            Code::Neg32 => self.one(inst, u32::wrapping_neg),
-            Code::Abs32 => self.one(inst, |a| (a as i32).wrapping_abs() as u32),
-            Code::DivS32 => self.row_two(inst, integer::div_s32),
-            Code::DivU32 => self.row_two(inst, integer::div_u32),
-            Code::RemS32 => self.row_two(inst, integer::rem_s32),
-            Code::RemU32 => self.row_two(inst, integer::rem_u32),
-            Code::Sel32 => {
-                let select = self.predicate(inst.q, inst.imm & 1 == 1);
-                let a = *self.registers.get32(inst.a);
-                let mut d = *self.registers.get32(inst.b);
-                let select = super::rows::spread(select);
-                for lane in 0..32 {
-                    d[lane] = d[lane] & !select[lane] | a[lane] & select[lane];
-                }
-                self.registers.put32(inst.d, &d, self.lanes);
-            }
-            Code::Popc32 => self.one(inst, u32::count_ones),
-            Code::Clz32 => self.one(inst, u32::leading_zeros),
-            Code::Brev32 => self.one(inst, u32::reverse_bits),
-            Code::Bfi32 => {
-                let length = *self.registers.get32(self.lists[inst.list as usize]);
-                self.row_three(inst, |a, b, c| integer::bfi_b32(a, b, c, &length));
-            }
-            Code::BfeU32 => self.row_three(inst, integer::bfe_u32),
-            Code::BfeS32 => self.row_three(inst, integer::bfe_s32),
-            Code::Prmt => self.row_three(inst, integer::prmt_b32),
-            Code::Lop3 => {
-                let table = inst.imm as u8;
-                self.row_three(inst, |a, b, c| integer::lop3_b32(a, b, c, table));
-            }
-            Code::FunnelLeft { clamp } => {
-                self.row_three(inst, |a, b, c| integer::shf_l_b32(a, b, c, clamp));
-            }
-            Code::FunnelRight { clamp } => {
-                self.row_three(inst, |a, b, c| integer::shf_r_b32(a, b, c, clamp));
-            }
-            Code::SadS32 => self.row_three(inst, integer::sad_s32),
-            Code::SadU32 => self.row_three(inst, integer::sad_u32),
-            Code::Mul24Lo => self.row_two(inst, integer::mul24_lo),
-            Code::FindU32 { shift } => self.row_one(inst, |a| integer::bfind_u32(a, shift)),
-            Code::FindS32 { shift } => self.row_one(inst, |a| integer::bfind_s32(a, shift)),
-            Code::Dp4a { a_signed, b_signed } => {
-                self.row_three(inst, |a, b, c| integer::dp4a(a, b, c, a_signed, b_signed));
-            }
-            Code::AddSatS32 => {
-                self.two(inst, |a, b| (a as i32).saturating_add(b as i32) as u32);
-            }
-            Code::SubSatS32 => {
-                self.two(inst, |a, b| (a as i32).saturating_sub(b as i32) as u32);
-            }
-
-            Code::Add64 => self.wide_two(inst, u64::wrapping_add),
-            Code::Sub64 => self.wide_two(inst, u64::wrapping_sub),
-            Code::MulLo64 => self.wide_two(inst, u64::wrapping_mul),
-            Code::MulHiU64 => self.wide_two(inst, |a, b| {
-                (u128::from(a) * u128::from(b) >> 64) as u64
-            }),
-            Code::MulHiS64 => self.wide_two(inst, |a, b| {
-                (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64
-            }),
-            Code::MadLo64 => self.wide_three(inst, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-            Code::MulWideS32 => self.widening(inst, |a, b| {
-                (i64::from(a as i32) * i64::from(b as i32)) as u64
-            }),
-            Code::MulWideU32 => self.widening(inst, |a, b| u64::from(a) * u64::from(b)),
-            Code::MadWideS32 => self.widening_add(inst, |a, b| {
-                (i64::from(a as i32) * i64::from(b as i32)) as u64
-            }),
-            Code::MadWideU32 => self.widening_add(inst, |a, b| u64::from(a) * u64::from(b)),
-            Code::And64 => self.wide_two(inst, |a, b| a & b),
-            Code::Or64 => self.wide_two(inst, |a, b| a | b),
-            Code::Xor64 => self.wide_two(inst, |a, b| a ^ b),
-            Code::Not64 => self.wide_one(inst, |a| !a),
-            Code::Shl64 => {
-                self.wide_shift(inst, |a, b| if b > 63 { 0 } else { a << (b & 63) });
-            }
-            Code::ShrU64 => {
-                self.wide_shift(inst, |a, b| if b > 63 { 0 } else { a >> (b & 63) });
-            }
-            Code::ShrS64 => self.wide_shift(inst, |a, b| ((a as i64) >> b.min(63)) as u64),
-            Code::MinS64 => self.wide_two(inst, |a, b| (a as i64).min(b as i64) as u64),
-            Code::MinU64 => self.wide_two(inst, u64::min),
-            Code::MaxS64 => self.wide_two(inst, |a, b| (a as i64).max(b as i64) as u64),
-            Code::MaxU64 => self.wide_two(inst, u64::max),
-            Code::Neg64 => self.wide_one(inst, u64::wrapping_neg),
-            Code::Abs64 => self.wide_one(inst, |a| (a as i64).wrapping_abs() as u64),
-            Code::DivS64 => self.row_wide(inst, integer::div_s64),
-            Code::DivU64 => self.row_wide(inst, integer::div_u64),
-            Code::RemS64 => self.row_wide(inst, integer::rem_s64),
-            Code::RemU64 => self.row_wide(inst, integer::rem_u64),
-            Code::Sel64 => {
-                let select = self.predicate(inst.q, inst.imm & 1 == 1);
-                let a = *self.registers.get64(inst.a);
-                let mut d = *self.registers.get64(inst.b);
-                for lane in 0..32 {
-                    let select = 0_u64.wrapping_sub(u64::from(select >> lane & 1));
-                    d[lane] = d[lane] & !select | a[lane] & select;
-                }
-                self.registers.put64(inst.d, &d, self.lanes);
-            }
-            Code::Popc64 => self.narrowing(inst, u64::count_ones),
-            Code::Clz64 => self.narrowing(inst, u64::leading_zeros),
-            Code::Brev64 => self.wide_one(inst, u64::reverse_bits),
-            Code::Bfi64 => {
-                let position = *self.registers.get32(inst.c);
-                let length = *self.registers.get32(self.lists[inst.list as usize]);
-                self.row_wide(inst, |a, b| integer::bfi_b64(a, b, &position, &length));
-            }
-            Code::BfeU64 | Code::BfeS64 => {
-                let position = *self.registers.get32(inst.b);
-                let length = *self.registers.get32(inst.c);
-                let a = self.registers.get64(inst.a);
-                let d = if inst.code == Code::BfeU64 {
-                    integer::bfe_u64(a, &position, &length)
-                } else {
-                    integer::bfe_s64(a, &position, &length)
-                };
-                self.registers.put64(inst.d, &d, self.lanes);
-            }
-
-            Code::Add16 => self.two(inst, |a, b| a.wrapping_add(b) & 0xffff),
-            Code::Sub16 => self.two(inst, |a, b| a.wrapping_sub(b) & 0xffff),
-            Code::MulLo16 => self.two(inst, |a, b| a.wrapping_mul(b) & 0xffff),
-            Code::MulHiS16 => self.two(inst, |a, b| {
-                (i32::from(a as i16) * i32::from(b as i16) >> 16) as u32 & 0xffff
-            }),
-            Code::MulHiU16 => self.two(inst, |a, b| a.wrapping_mul(b) >> 16),
-            Code::MadLo16 => {
-                self.three(inst, |a, b, c| a.wrapping_mul(b).wrapping_add(c) & 0xffff);
-            }
-            Code::MulWideS16 => self.two(inst, |a, b| {
-                (i32::from(a as i16) * i32::from(b as i16)) as u32
-            }),
-            Code::MulWideU16 => self.two(inst, u32::wrapping_mul),
-            Code::MadWideS16 => self.three(inst, |a, b, c| {
-                ((i32::from(a as i16) * i32::from(b as i16)) as u32).wrapping_add(c)
-            }),
-            Code::MadWideU16 => self.three(inst, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-            Code::And16 => self.two(inst, |a, b| a & b),
-            Code::Or16 => self.two(inst, |a, b| a | b),
-            Code::Xor16 => self.two(inst, |a, b| a ^ b),
-            Code::Not16 => self.one(inst, |a| !a & 0xffff),
-            Code::Shl16 => self.two(inst, |a, b| if b > 15 { 0 } else { a << b & 0xffff }),
-            Code::ShrU16 => self.two(inst, |a, b| if b > 15 { 0 } else { a >> b }),
-            Code::ShrS16 => {
-                self.two(inst, |a, b| ((a as i16) >> b.min(15)) as u16 as u32);
-            }
-            Code::MinS16 => self.two(inst, |a, b| (a as i16).min(b as i16) as u16 as u32),
-            Code::MinU16 => self.two(inst, u32::min),
-            Code::MaxS16 => self.two(inst, |a, b| (a as i16).max(b as i16) as u16 as u32),
-            Code::MaxU16 => self.two(inst, u32::max),
-            Code::Neg16 => self.one(inst, |a| a.wrapping_neg() & 0xffff),
-            Code::Abs16 => self.one(inst, |a| (a as i16).wrapping_abs() as u16 as u32),
-            Code::DivS16 => self.two(inst, |a, b| {
-                (a as i16).checked_div(b as i16).unwrap_or(-1) as u16 as u32
-            }),
-            Code::DivU16 => self.two(inst, |a, b| a.checked_div(b).unwrap_or(0xffff)),
-            Code::RemS16 => self.two(inst, |a, b| {
-                (a as i16).checked_rem(b as i16).unwrap_or(a as i16) as u16 as u32
-            }),
-            Code::RemU16 => self.two(inst, |a, b| a.checked_rem(b).unwrap_or(a)),
-
-            Code::AndPred | Code::OrPred | Code::XorPred | Code::NotPred => {
-                let a = self.predicate(inst.q, inst.imm & 1 == 1);
-                let b = self.predicate(inst.listed, inst.imm & 2 == 2);
-                let value = match inst.code {
-                    Code::AndPred => a & b,
-                    Code::OrPred => a | b,
-                    Code::XorPred => a ^ b,
-                    _ => !a,
-                };
-                self.set_predicate(inst.p, value);
-            }
-            Code::SetP(setp) => self.setp(inst, setp),
-            Code::Set { compare, ty, float } => {
-                let result = self.compare(inst, compare, ty);
-                let truth = if float { 1.0_f32.to_bits() } else { u32::MAX };
-                let mut d = super::rows::spread(result);
-                for lane in &mut d {
-                    *lane &= truth;
-                }
-                self.registers.put32(inst.d, &d, self.lanes);
-            }
-
-            Code::AddF32 => self.two(inst, |a, b| canonical(f32_of(a) + f32_of(b))),
-            Code::SubF32 => self.two(inst, |a, b| canonical(f32_of(a) - f32_of(b))),
-            Code::MulF32 => self.two(inst, |a, b| canonical(f32_of(a) * f32_of(b))),
-            Code::FmaF32 => {
-                self.three(inst, |a, b, c| canonical(f32_of(a).mul_add(f32_of(b), f32_of(c))));
-            }
-            Code::AddF32Ftz => self.two(inst, |a, b| {
-                flush(canonical(f32_of(flush(a)) + f32_of(flush(b))))
-            }),
-            Code::SubF32Ftz => self.two(inst, |a, b| {
-                flush(canonical(f32_of(flush(a)) - f32_of(flush(b))))
-            }),
-            Code::MulF32Ftz => self.two(inst, |a, b| {
-                flush(canonical(f32_of(flush(a)) * f32_of(flush(b))))
-            }),
-            Code::FmaF32Ftz => self.three(inst, |a, b, c| {
-                flush(canonical(
-                    f32_of(flush(a)).mul_add(f32_of(flush(b)), f32_of(flush(c))),
-                ))
-            }),
-            Code::SatF32(operation, ftz) => self.three(inst, |a, b, c| {
-                let [a, b, c] = [a, b, c].map(|bits| f32_of(if ftz { flush(bits) } else { bits }));
-                let value = match operation {
-                    0 => a + b,
-                    1 => a - b,
-                    2 => a * b,
-                    _ => a.mul_add(b, c),
-                };
-                // NaN becomes 0.
-                let value = if value >= 1.0 {
-                    1.0
-                } else if value > 0.0 {
-                    value
-                } else {
-                    0.0
-                };
-                if ftz { flush(value.to_bits()) } else { value.to_bits() }
-            }),
-            Code::MinF32 { ftz, nan } => self.row_two(inst, |a, b| approx::min_f32(a, b, ftz, nan)),
-            Code::MaxF32 { ftz, nan } => self.row_two(inst, |a, b| approx::max_f32(a, b, ftz, nan)),
-            Code::NegF32 { ftz } => self.one(inst, |a| {
-                (if ftz { flush(a) } else { a }) ^ 0x8000_0000
-            }),
-            Code::AbsF32 { ftz } => self.one(inst, |a| {
-                (if ftz { flush(a) } else { a }) & 0x7fff_ffff
-            }),
-            Code::DivF32 { ftz } => self.row_two(inst, |a, b| approx::div_rn_f32(a, b, ftz)),
-            Code::DivApproxF32 { ftz } => {
-                self.row_two(inst, |a, b| approx::div_approx_f32(a, b, ftz));
-            }
-            Code::SqrtF32 { ftz } => self.row_one(inst, |a| approx::sqrt_rn_f32(a, ftz)),
-            Code::SqrtApproxF32 { ftz } => self.row_one(inst, |a| approx::sqrt_approx_f32(a, ftz)),
-            Code::RcpF32 { ftz } => self.row_one(inst, |a| approx::rcp_rn_f32(a, ftz)),
-            Code::RcpApproxF32 { ftz } => self.row_one(inst, |a| approx::rcp_approx_f32(a, ftz)),
-            Code::RsqrtApproxF32 { ftz } => {
-                self.row_one(inst, |a| approx::rsqrt_approx_f32(a, ftz));
-            }
-            Code::Ex2ApproxF32 { ftz } => self.row_one(inst, |a| approx::ex2_approx_f32(a, ftz)),
-            Code::Lg2ApproxF32 { ftz } => self.row_one(inst, |a| approx::lg2_approx_f32(a, ftz)),
-            Code::SinApproxF32 { ftz } => self.row_one(inst, |a| approx::sin_approx_f32(a, ftz)),
-            Code::CosApproxF32 { ftz } => self.row_one(inst, |a| approx::cos_approx_f32(a, ftz)),
-            Code::TanhApproxF32 => self.row_one(inst, approx::tanh_approx_f32),
-            Code::CopysignF32 => {
-                // The sign of a, the magnitude of b.
-                self.two(inst, |a, b| a & 0x8000_0000 | b & 0x7fff_ffff);
-            }
-
-            Code::AddF64 => self.f64_two(inst, |a, b| a + b),
-            Code::SubF64 => self.f64_two(inst, |a, b| a - b),
-            Code::MulF64 => self.f64_two(inst, |a, b| a * b),
-            Code::DivF64 => self.f64_two(inst, |a, b| a / b),
-            Code::MinF64 => self.f64_two(inst, f64::min),
-            Code::MaxF64 => self.f64_two(inst, f64::max),
-            Code::FmaF64 => self.wide_three(inst, |a, b, c| {
-                f64::from_bits(a)
-                    .mul_add(f64::from_bits(b), f64::from_bits(c))
-                    .to_bits()
-            }),
-            Code::SqrtF64 => self.wide_one(inst, |a| f64::from_bits(a).sqrt().to_bits()),
-            Code::RcpF64 => self.wide_one(inst, |a| f64::from_bits(a).recip().to_bits()),
-            Code::NegF64 => self.wide_one(inst, |a| a ^ 1 << 63),
-            Code::AbsF64 => self.wide_one(inst, |a| a & !(1 << 63)),
-
-            Code::Half(operation) => {
-                let sources = [
-                    *self.registers.get32(inst.a),
-                    *self.registers.get32(inst.b),
-                    *self.registers.get32(inst.c),
-                ];
-                let d = operation.apply(&sources);
-                self.registers.put32(inst.d, &d, self.lanes);
-            }
-
-            Code::CvtS64FromS32 => {
-                let d = convert::s64_from_s32(self.registers.get32(inst.a));
-                self.registers.put64(inst.d, &d, self.lanes);
-            }
-            Code::CvtU64FromU32 => {
-                let d = convert::u64_from_u32(self.registers.get32(inst.a));
-                self.registers.put64(inst.d, &d, self.lanes);
-            }
-            Code::CvtLow32 => self.narrowing(inst, |a| a as u32),
-            Code::CvtLow16 => self.one(inst, |a| a & 0xffff),
-            Code::CvtF32FromS32 => self.row_one(inst, convert::f32_from_s32),
-            Code::CvtF32FromU32 => self.one(inst, |a| (a as f32).to_bits()),
-            Code::CvtS32FromF32 { nearest } => {
-                if nearest {
-                    self.row_one(inst, convert::s32_from_f32_rni);
-                } else {
-                    self.row_one(inst, convert::s32_from_f32_rzi);
-                }
-            }
-            Code::CvtRintF32 => self.row_one(inst, convert::rint_f32),
-            Code::CvtBf16x2 => self.row_two(inst, convert::bf16x2_from_f32),
-            Code::Cvt {
-                conversion,
-                from_wide,
-                to_wide,
-            } => {
-                let widen = |row: u16| -> Lanes64 {
-                    if from_wide {
-                        *self.registers.get64(row)
-                    } else {
-                        self.registers.get32(row).map(u64::from)
-                    }
-                };
-                let (a, b) = (widen(inst.a), widen(inst.b));
-                let d = conversion.apply(&a, &b);
-                if to_wide {
-                    self.registers.put64(inst.d, &d, self.lanes);
-                } else {
-                    self.registers
-                        .put32(inst.d, &d.map(|value| value as u32), self.lanes);
-                }
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    #[inline(always)]
-    fn row_wide(&mut self, inst: &Inst, f: impl Fn(&Lanes64, &Lanes64) -> Lanes64) {
+    pub(super) fn row_wide(&mut self, inst: &Inst, f: impl Fn(&Lanes64, &Lanes64) -> Lanes64) {
         let d = f(self.registers.get64(inst.a), self.registers.get64(inst.b));
         self.registers.put64(inst.d, &d, self.lanes);
     }
 
     #[inline(always)]
-    fn unpack(&mut self, inst: &Inst) {
+    pub(super) fn unpack(&mut self, inst: &Inst) {
         let a: Lanes64 = if inst.q == 1 {
             *self.registers.get64(inst.a)
         } else {
@@ -672,11 +317,13 @@ impl Machine<'_> {
     }
 
     #[inline(always)]
-    fn pack(&mut self, inst: &Inst, wide: bool) {
+    pub(super) fn pack(&mut self, inst: &Inst, wide: bool) {
         let bits = inst.imm as u32;
         let mut d = [0_u64; 32];
         for part in 0..u32::from(inst.listed) {
-            let row = self.registers.get32(self.lists[(inst.list + part) as usize]);
+            let row = self
+                .registers
+                .get32(self.lists[(inst.list + part) as usize]);
             for lane in 0..32 {
                 let value = u64::from(row[lane] & (u32::MAX >> (32 - bits.min(32))));
                 d[lane] |= value << (part * bits);

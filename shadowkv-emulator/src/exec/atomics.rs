@@ -91,9 +91,9 @@ impl Worker<'_> {
             let mut one = [0; 32];
             one[lane] = address;
             self.releasing(block, warp, &one, 1 << lane, atomic.order, true);
-            let place =
-                self.view
-                    .atomic_place(&now(block, warp), pc, lane as u32, address, bytes);
+            let place = self
+                .view
+                .atomic_place(&now(block, warp), pc, lane as u32, address, bytes);
             if !self.view.troubles.is_empty() {
                 self.report_global(block, warp, bytes, true);
             }
@@ -174,7 +174,7 @@ impl Worker<'_> {
                     epoch: block.epoch,
                     warp: warp.index as u16,
                     lane: lane as u8,
-                    warp_syncs: warp.warp_syncs,
+                    warp_syncs: warp.syncs,
                 },
             );
             let entry = self.released.entry(addresses[lane]).or_default();
@@ -207,8 +207,7 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn fence(&mut self, block: &Block, warp: &mut Warp, order: Order) {
-        let _ = block;
+    pub(super) fn fence(warp: &mut Warp, order: Order) {
         if order.acquires() {
             let seen: Clock = std::mem::take(&mut warp.seen);
             warp.clock.join(&seen);

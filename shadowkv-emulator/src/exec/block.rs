@@ -42,6 +42,9 @@ impl Team {
                 shared: Shared::new(context.shared_bytes),
                 clock: Clock::default(),
                 barriers: Default::default(),
+                complete: Vec::new(),
+                stretches: Vec::new(),
+                spare: Vec::new(),
                 bulk: Bulk::default(),
                 failed: false,
             },
@@ -57,6 +60,8 @@ impl Team {
         self.block.shared.reset();
         self.block.clock = Clock::default();
         self.block.barriers = Default::default();
+        self.block.complete.clear();
+        self.block.forget_stretches(|_| false);
         self.block.bulk.reset();
         self.block.failed = false;
         for (index, warp) in self.warps.iter_mut().enumerate() {

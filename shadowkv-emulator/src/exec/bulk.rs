@@ -26,7 +26,7 @@ mod request;
 mod stores;
 mod tile;
 
-use barriers::{Arrival, OBJECT_BYTES};
+use barriers::OBJECT_BYTES;
 use loads::Load;
 use mbarrier::Mbarrier;
 use proxy::Proxy;
@@ -63,11 +63,6 @@ impl Bulk {
         self.proxy.reset();
     }
 
-    /// `fence.proxy.async`.
-    pub(super) fn fence_proxy(&mut self, warp: &Warp) {
-        self.proxy.fence(warp);
-    }
-
     /// Why bytes of shared memory may not be touched: kind of finding, what they are, and who made them so.
     pub(super) fn explain(
         &self,
@@ -91,7 +86,7 @@ impl Bulk {
                 Some(store.actor),
             );
         }
-        let mut loads = self.loads.iter().filter(|load| !load.landed);
+        let mut loads = self.loads.iter().filter(|load| load.landed.is_none());
         (
             FindingKind::CopyInFlight,
             "shared memory to which an asynchronous copy is on its way",
@@ -103,7 +98,7 @@ impl Bulk {
 
     /// A copy on its way that the mbarrier at `address` is to count.
     fn copy_bound_for(&self, address: u32) -> Option<Actor> {
-        let mut loads = self.loads.iter().filter(|load| !load.landed);
+        let mut loads = self.loads.iter().filter(|load| load.landed.is_none());
         loads
             .find(|load| load.barrier == address)
             .map(|load| load.actor)
@@ -135,21 +130,11 @@ impl Worker<'_> {
             Code::MbarrierInit => self.mbarrier_init(block, warp, inst, lanes),
             Code::MbarrierInval => self.mbarrier_inval(block, warp, inst, lanes),
             Code::MbarrierExpect => self.mbarrier_expect(block, warp, inst, lanes),
-            Code::MbarrierArrive {
-                has_count,
-                expect,
-                returns,
-            } => {
-                let arrival = Arrival {
-                    has_count,
-                    expects: expect,
-                    returns,
-                    may_complete: inst.listed == 0,
-                };
+            Code::MbarrierArrive(arrival) => {
                 self.mbarrier_arrive(block, warp, inst, arrival, lanes)
             }
-            Code::MbarrierWait { parity, .. } => {
-                self.mbarrier_wait(block, warp, inst, parity, lanes)
+            Code::MbarrierWait { parity, acquires } => {
+                self.mbarrier_wait(block, warp, inst, parity, acquires, lanes)
             }
             Code::TensorLoad { dimensions } => {
                 self.bulk_load(block, warp, inst, Some(dimensions), lanes)
@@ -160,8 +145,12 @@ impl Worker<'_> {
             Code::BulkLoad => self.bulk_load(block, warp, inst, None, lanes),
             Code::BulkStore => self.bulk_store(block, warp, inst, None, lanes),
             Code::BulkCommit => Self::bulk_commit(block, warp, lanes),
-            Code::BulkWait => {
-                Self::bulk_wait(block, warp, inst.imm as usize, inst.listed == 1, lanes)
+            Code::BulkWait { read_only } => {
+                Self::bulk_wait(block, warp, inst.imm as usize, read_only, lanes)
+            }
+            Code::ProxyFence => {
+                block.bulk.proxy.fence(warp);
+                Flow::Next
             }
             _ => {
                 let actor = Self::actor(block, warp, lanes.trailing_zeros());
@@ -175,7 +164,7 @@ impl Worker<'_> {
 
     /// A block has ended: its shared memory is another block's from now on.
     pub(super) fn end_bulk(&mut self, block: &Block) {
-        let loads = block.bulk.loads.iter().filter(|load| !load.landed);
+        let loads = block.bulk.loads.iter().filter(|load| load.landed.is_none());
         for load in loads {
             let message = "the block ends while this copy is on its way to its shared memory";
             self.notes

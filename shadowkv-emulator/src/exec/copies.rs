@@ -140,7 +140,10 @@ mod tests {
         }
         assert_eq!(landed(&mut copies, u32::MAX, 2), [(0, u32::MAX)]);
         assert_eq!(landed(&mut copies, u32::MAX, 2), []);
-        assert_eq!(landed(&mut copies, u32::MAX, 0), [(1, u32::MAX), (2, u32::MAX)]);
+        assert_eq!(
+            landed(&mut copies, u32::MAX, 0),
+            [(1, u32::MAX), (2, u32::MAX)]
+        );
         assert!(!copies.any());
     }
 

@@ -172,7 +172,11 @@ impl Worker<'_> {
         let masks = *warp.registers.get32(inst.a);
         self.members(block, warp, &masks, lanes);
         let predicate = warp.predicates[usize::from(inst.q)];
-        let predicate = if inst.imm & 1 == 1 { !predicate } else { predicate };
+        let predicate = if inst.imm & 1 == 1 {
+            !predicate
+        } else {
+            predicate
+        };
         // Lanes with other masks vote among themselves.
         let mut left = lanes;
         while left != 0 {

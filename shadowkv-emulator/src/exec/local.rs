@@ -32,7 +32,7 @@ impl Local {
     }
 
     fn place(&self, lane: usize, address: u64, bytes: u32) -> Result<usize, LocalTrouble> {
-        if address % u64::from(bytes) != 0 {
+        if !address.is_multiple_of(u64::from(bytes)) {
             return Err(LocalTrouble::Misaligned);
         }
         let end = address.checked_add(u64::from(bytes));

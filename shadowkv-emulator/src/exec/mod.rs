@@ -1,5 +1,18 @@
 //! Execution: launches, blocks, warps, and 32 lanes an instruction.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a row vectorises with the features of the caller it is inlined into"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a lane's number indexes several rows at once"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "an access is described once: who, where, which lanes, how many bytes"
+)]
+
 use crate::arith::tensor::TensorModel;
 use crate::counters::Site;
 use crate::memory::interval::{Clock, Now};
@@ -13,6 +26,7 @@ mod barrier;
 mod block;
 mod bulk;
 mod copies;
+mod execute;
 mod lanes;
 mod launch;
 mod local;
@@ -27,10 +41,10 @@ mod warp;
 
 pub(crate) use launch::run;
 
-use barrier::Barrier;
+use barrier::{Barrier, Stretch};
 use bulk::Bulk;
 use notes::Notes;
-use shared::{Shared, SharedTrouble};
+use shared::{Shared, SharedTrouble, Touched};
 use warp::Warp;
 
 /// What is the same for all of a launch.
@@ -102,6 +116,12 @@ pub(crate) struct Block {
     /// What the block knows of others.
     pub(crate) clock: Clock,
     barriers: [Barrier; 17],
+    /// Barriers that are complete, and whose threads have not been let go yet.
+    complete: Vec<(u8, Barrier)>,
+    /// Stretches of warps that ended at barriers of part of the block, and that some warp is not ordered after yet.
+    stretches: Vec<Stretch>,
+    /// Emptied records of what was touched, for stretches to come.
+    spare: Vec<Touched>,
     bulk: Bulk,
     /// A finding after which nothing that follows would mean anything.
     pub(crate) failed: bool,
@@ -127,7 +147,8 @@ impl Worker<'_> {
                 block.number,
                 block.epoch,
                 warp.index as u16,
-                warp.warp_syncs,
+                warp.stretch,
+                warp.syncs,
             );
         }
         warp.interval
@@ -141,7 +162,9 @@ fn now<'n>(block: &'n Block, warp: &'n Warp) -> Now<'n> {
         block: block.number,
         epoch: block.epoch,
         warp: warp.index as u16,
-        warp_syncs: warp.warp_syncs,
+        stretch: warp.stretch,
+        warp_syncs: warp.syncs,
+        order: &warp.order,
         interval: warp.interval,
         lane: 0,
         clocks: [&block.clock, &warp.clock],

@@ -103,10 +103,6 @@ impl<'a> Notes<'a> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
     pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.found
             .into_values()

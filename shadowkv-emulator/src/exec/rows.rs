@@ -120,7 +120,10 @@ mod tests {
             }
             assert_eq!(mask_of(&bytes), mask);
             let spread = spread(mask);
-            assert!((0..32).all(|lane| spread[lane] == if mask >> lane & 1 == 1 { u32::MAX } else { 0 }));
+            assert!(
+                (0..32)
+                    .all(|lane| spread[lane] == if mask >> lane & 1 == 1 { u32::MAX } else { 0 })
+            );
         }
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct Touched {
     pub(crate) next: usize,
     pub(crate) warp_syncs: u32,
     any_atomics: bool,
+    /// Whether the last access met bytes that the warp touched since its last `bar.warp.sync`, or that another of its own
+    /// lanes touched.
+    pub(crate) met: bool,
 }
 
 impl Touched {
@@ -62,6 +65,7 @@ impl Touched {
             next: 0,
             warp_syncs: 1,
             any_atomics: false,
+            met: false,
         }
     }
 
@@ -89,7 +93,7 @@ impl Touched {
     /// A `bar.warp.sync`, or more.
     pub(crate) fn pass_warp_sync(&mut self) {
         self.warp_syncs += 1;
-        if self.warp_syncs & 0xffff == 0 {
+        if self.warp_syncs.trailing_zeros() >= 16 {
             self.recent.fill(0);
             self.warp_syncs += 1;
         }
@@ -108,9 +112,12 @@ impl Touched {
             self.dirty[unit >> 10] |= 1 << (unit >> 4 & 63);
             self.writes[unit] |= bits;
             let seen = self.recent[unit];
-            let writes = if seen >> 48 == stamp { (seen >> 32) as u16 } else { 0 };
-            self.recent[unit] =
-                seen & 0xffff_ffff | stamp << 48 | u64::from(writes | bits) << 32;
+            let writes = if seen >> 48 == stamp {
+                (seen >> 32) as u16
+            } else {
+                0
+            };
+            self.recent[unit] = seen & 0xffff_ffff | stamp << 48 | u64::from(writes | bits) << 32;
         }
         self.note(Entry {
             pc,
@@ -156,7 +163,11 @@ pub(crate) enum SharedTrouble {
     Undefined,
     InFlight,
     /// Another lane of the warp, at instruction `pc`.
-    Race { pc: u32, lane: u32, touch: Touch },
+    Race {
+        pc: u32,
+        lane: u32,
+        touch: Touch,
+    },
 }
 
 /// Wavefronts of one access: needed by its banks, and had there been no conflict.
@@ -200,7 +211,8 @@ impl Shared {
         };
         let mut bad = [0_u8; 32];
         for lane in 0..32 {
-            bad[lane] = u8::from(addresses[lane] > limit) | u8::from(addresses[lane] & (bytes - 1) != 0);
+            bad[lane] =
+                u8::from(addresses[lane] > limit) | u8::from(addresses[lane] & (bytes - 1) != 0);
         }
         let bad = mask_of(&bad) & lanes;
         let good = lanes & !bad;
@@ -220,8 +232,16 @@ impl Shared {
             touched.dirty[unit >> 10] |= 1 << (unit >> 4 & 63);
             // [write stamp, written, read stamp, read], 16 bits each.
             let seen = touched.recent[unit];
-            let writes = if seen >> 48 == stamp { (seen >> 32) as u16 } else { 0 };
-            let reads = if seen >> 16 & 0xffff == stamp { seen as u16 } else { 0 };
+            let writes = if seen >> 48 == stamp {
+                (seen >> 32) as u16
+            } else {
+                0
+            };
+            let reads = if seen >> 16 & 0xffff == stamp {
+                seen as u16
+            } else {
+                0
+            };
             match touch {
                 Touch::Read => {
                     unreadable |= bits & !self.readable[unit];
@@ -249,6 +269,7 @@ impl Shared {
         if unreadable != 0 {
             self.unreadable(touch, addresses, good, bytes, troubles);
         }
+        touched.met = recent != 0;
         if recent != 0 {
             Self::recent(touched, touch, addresses, good, bytes, troubles);
         }
@@ -273,7 +294,9 @@ impl Shared {
     ) -> u32 {
         for lane in (0..32).filter(|lane| lanes >> lane & 1 == 1) {
             let address = addresses[lane as usize];
-            let outside = address.checked_add(bytes).is_none_or(|end| end > self.bytes);
+            let outside = address
+                .checked_add(bytes)
+                .is_none_or(|end| end > self.bytes);
             troubles.push((
                 lane,
                 if outside {
@@ -367,10 +390,10 @@ impl Shared {
 
 /// Whether two kinds of access race.
 fn conflicts(a: Touch, b: Touch) -> bool {
-    match (a, b) {
-        (Touch::Read, Touch::Read) | (Touch::Atomic, Touch::Atomic) => false,
-        _ => true,
-    }
+    !matches!(
+        (a, b),
+        (Touch::Read, Touch::Read) | (Touch::Atomic, Touch::Atomic)
+    )
 }
 
 /// Lanes of an entry that touched any of `bytes` bytes at `address`.
@@ -463,8 +486,16 @@ fn name_races(touched: &[&Touched], begin: usize, end: usize, found: &mut Vec<Wa
                     (Touch::Write, Touch::Write, a.writes[unit] & b.writes[unit]),
                     (Touch::Write, Touch::Read, a.writes[unit] & b.reads[unit]),
                     (Touch::Read, Touch::Write, a.reads[unit] & b.writes[unit]),
-                    (Touch::Write, Touch::Atomic, a.writes[unit] & b.atomics[unit]),
-                    (Touch::Atomic, Touch::Write, a.atomics[unit] & b.writes[unit]),
+                    (
+                        Touch::Write,
+                        Touch::Atomic,
+                        a.writes[unit] & b.atomics[unit],
+                    ),
+                    (
+                        Touch::Atomic,
+                        Touch::Write,
+                        a.atomics[unit] & b.writes[unit],
+                    ),
                     (Touch::Read, Touch::Atomic, a.reads[unit] & b.atomics[unit]),
                     (Touch::Atomic, Touch::Read, a.atomics[unit] & b.reads[unit]),
                 ] {

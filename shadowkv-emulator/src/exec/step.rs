@@ -73,8 +73,7 @@ impl Worker<'_> {
                 return Stop::Yield;
             }
             left -= 1;
-            let lanes =
-                warp.current.lanes & (warp.predicates[usize::from(inst.guard)] ^ inst.flip);
+            let lanes = warp.current.lanes & (warp.predicates[usize::from(inst.guard)] ^ inst.flip);
             self.executed += 1;
             let site = &mut self.sites[pc];
             site.warps += 1;
@@ -118,6 +117,7 @@ impl Worker<'_> {
 
     /// Instructions that more than registers take part in.
     #[inline(always)]
+    #[expect(clippy::too_many_lines, reason = "one table of instructions")]
     fn others(&mut self, block: &mut Block, warp: &mut Warp, inst: &Inst, lanes: u32) -> Flow {
         match inst.code {
             Code::Branch => {
@@ -156,7 +156,7 @@ impl Worker<'_> {
                 Flow::Next
             }
             Code::Mma(kind) => {
-                if lanes != warp.alive && self.park(warp, lanes) {
+                if lanes != warp.alive && Self::park(warp, lanes) {
                     return Flow::Moved;
                 }
                 self.mma(block, warp, inst, kind, lanes);
@@ -167,7 +167,7 @@ impl Worker<'_> {
                 transposed,
                 wide_address,
             } => {
-                if lanes != warp.alive && self.park(warp, lanes) {
+                if lanes != warp.alive && Self::park(warp, lanes) {
                     return Flow::Moved;
                 }
                 self.load_matrix(block, warp, inst, lanes, matrices, transposed, wide_address);
@@ -186,15 +186,15 @@ impl Worker<'_> {
                 Flow::Next
             }
             Code::CpAsyncWait => {
-                self.copy_wait(block, warp, lanes, Some(inst.imm as usize));
+                Self::copy_wait(block, warp, lanes, Some(inst.imm as usize));
                 Flow::Next
             }
             Code::CpAsyncWaitAll => {
-                self.copy_wait(block, warp, lanes, None);
+                Self::copy_wait(block, warp, lanes, None);
                 Flow::Next
             }
             Code::Shuffle { mode } => {
-                if lanes != warp.alive && self.park(warp, lanes) {
+                if lanes != warp.alive && Self::park(warp, lanes) {
                     return Flow::Moved;
                 }
                 self.shuffle(block, warp, inst, lanes, mode);
@@ -212,7 +212,7 @@ impl Worker<'_> {
             }
             Code::Barrier(kind) => self.barrier(block, warp, inst, kind, lanes),
             Code::WarpSync => {
-                if lanes != warp.alive && self.park(warp, lanes) {
+                if lanes != warp.alive && Self::park(warp, lanes) {
                     return Flow::Moved;
                 }
                 self.warp_sync(block, warp, inst, lanes);
@@ -233,7 +233,7 @@ impl Worker<'_> {
                 | Code::Redux(_)
                 | Code::Elect
         );
-        if together && lanes != warp.alive && self.park(warp, lanes) {
+        if together && lanes != warp.alive && Self::park(warp, lanes) {
             return Flow::Moved;
         }
         match inst.code {
@@ -258,17 +258,10 @@ impl Worker<'_> {
                 warp.registers.put32(inst.d, &[leader; 32], lanes);
                 Self::set_predicate(warp, inst.p, 1 << leader, lanes);
             }
-            Code::Fence(order) => {
-                self.fence(block, warp, order);
-                if inst.listed == 1 {
-                    block.bulk.fence_proxy(warp);
-                }
-            }
-            Code::Nop => {}
+            Code::Fence(order) => Self::fence(warp, order),
+            // A cluster is one block: waiting alone is its barrier.
+            Code::Nop | Code::ClusterArrive => {}
             Code::Sleep => return Flow::Yield,
-            Code::ClusterArrive => {
-                // A cluster of one block: arriving and waiting together are its barrier.
-            }
             Code::ClusterWait => {
                 let kind = crate::program::BarrierKind {
                     waits: true,

@@ -1,7 +1,7 @@
 //! A warp: its registers, and which of its lanes are where.
 
 use crate::arith::Lanes32;
-use crate::memory::interval::Clock;
+use crate::memory::interval::{Clock, Order, WARPS};
 use crate::program::Program;
 
 use super::copies::Copies;
@@ -21,6 +21,8 @@ pub(crate) struct Group {
 pub(crate) struct Waiting {
     pub(crate) group: Group,
     pub(crate) barrier: u8,
+    /// How often the barrier had been completed when they arrived.
+    pub(crate) generation: u32,
 }
 
 /// A warp of a block at work.
@@ -46,7 +48,11 @@ pub(crate) struct Warp {
     /// Number of the interval for tags in global memory; 0 until it first touches any.
     pub(crate) interval: u32,
     /// Warp barriers passed.
-    pub(crate) warp_syncs: u32,
+    pub(crate) syncs: u32,
+    /// Number of its stretch between barriers of part of the block, from 1.
+    pub(crate) stretch: u32,
+    /// Which stretches of the other warps are over before its own.
+    pub(crate) order: Order,
     /// What it has learnt of other blocks since the last barrier.
     pub(crate) clock: Clock,
     /// What relaxed reads have seen, to be learnt at the next fence.
@@ -72,7 +78,9 @@ impl Warp {
             local: Local::new(program.local_bytes),
             copies: Copies::default(),
             interval: 0,
-            warp_syncs: 0,
+            syncs: 0,
+            stretch: 1,
+            order: [0; WARPS],
             clock: Clock::default(),
             seen: Clock::default(),
             fenced: false,
@@ -86,7 +94,11 @@ impl Warp {
         let first = index * 32;
         let count = threads.saturating_sub(first).min(32);
         self.index = index;
-        self.alive = if count == 32 { u32::MAX } else { (1 << count) - 1 };
+        self.alive = if count == 32 {
+            u32::MAX
+        } else {
+            (1 << count) - 1
+        };
         self.current = Group {
             pc: 0,
             lanes: self.alive,
@@ -99,7 +111,9 @@ impl Warp {
         self.local.reset();
         self.copies.clear();
         self.interval = 0;
-        self.warp_syncs = 0;
+        self.syncs = 0;
+        self.stretch = 1;
+        self.order = [0; WARPS];
         self.clock = Clock::default();
         self.seen = Clock::default();
         self.fenced = false;

@@ -22,9 +22,17 @@ pub(crate) struct Interval {
     pub(crate) warp: u16,
     /// Stands for several lanes.
     pub(crate) several: bool,
+    /// Number of the warp's stretch between barriers that only part of the block takes part in.
+    pub(crate) stretch: u32,
     /// Warp barriers that the warp has passed.
     pub(crate) warp_syncs: u32,
 }
+
+/// Warps of a block at most.
+pub(crate) const WARPS: usize = 32;
+
+/// Of each warp of the block, the last stretch that is known to be over; 0 = none.
+pub(crate) type Order = [u32; WARPS];
 
 /// Warp of an interval that stands for several warps of a block.
 pub(crate) const GROUP: u16 = u16::MAX;
@@ -96,6 +104,7 @@ impl Intervals {
             epoch: 0,
             warp: GROUP,
             several: true,
+            stretch: 0,
             warp_syncs: 0,
         };
         Intervals {
@@ -105,7 +114,14 @@ impl Intervals {
     }
 
     /// Two neighbouring numbers, the first even: a warp's interval for single lanes, and for several.
-    pub(crate) fn begin(&mut self, block: u32, epoch: u32, warp: u16, warp_syncs: u32) -> u32 {
+    pub(crate) fn begin(
+        &mut self,
+        block: u32,
+        epoch: u32,
+        warp: u16,
+        stretch: u32,
+        warp_syncs: u32,
+    ) -> u32 {
         if self.all.len() as u32 >= MOST {
             self.all.truncate(2);
             self.forgotten = true;
@@ -117,6 +133,7 @@ impl Intervals {
                 epoch,
                 warp,
                 several: several || warp == GROUP,
+                stretch,
                 warp_syncs,
             });
         }
@@ -143,21 +160,34 @@ impl Intervals {
         };
         if interval.block == now.block {
             return interval.epoch < now.epoch
-                || (interval.epoch == now.epoch
-                    && interval.warp == now.warp
-                    && interval.warp_syncs < now.warp_syncs);
+                || (interval.epoch == now.epoch && Self::ordered_in_epoch(interval, now));
         }
         let lane = (old & 31) as u8;
-        now.clocks
-            .iter()
-            .any(|clock| clock.covers(interval, lane))
+        now.clocks.iter().any(|clock| clock.covers(interval, lane))
+    }
+
+    fn ordered_in_epoch(interval: &Interval, now: &Now<'_>) -> bool {
+        if interval.warp == GROUP {
+            // Which warps they were is not known: after any barrier of part of the block they count as ordered.
+            return now.order.iter().any(|&stretch| stretch > 0);
+        }
+        if interval.warp == now.warp {
+            return (interval.stretch, interval.warp_syncs) < (now.stretch, now.warp_syncs);
+        }
+        now.order
+            .get(usize::from(interval.warp))
+            .is_some_and(|&over| over >= interval.stretch)
     }
 
     /// The tag of a reader beside an earlier one.
     #[cold]
     pub(crate) fn join(&mut self, old: Tag, now: &Now<'_>, mine: Tag, group: &mut u32) -> Tag {
         if interval_of(old) == EVERYBODY || self.ordered(old, now) {
-            return if interval_of(old) == EVERYBODY { old } else { mine };
+            return if interval_of(old) == EVERYBODY {
+                old
+            } else {
+                mine
+            };
         }
         let Some(&interval) = self.get(interval_of(old)) else {
             return old;
@@ -170,7 +200,7 @@ impl Intervals {
             return instruction | u64::from(now.interval | 1) << 5;
         }
         if *group == 0 {
-            *group = self.begin(now.block, now.epoch, GROUP, 0);
+            *group = self.begin(now.block, now.epoch, GROUP, 0, 0);
         }
         instruction | u64::from(*group | 1) << 5
     }
@@ -182,7 +212,10 @@ pub(crate) struct Now<'a> {
     pub(crate) block: u32,
     pub(crate) epoch: u32,
     pub(crate) warp: u16,
+    pub(crate) stretch: u32,
     pub(crate) warp_syncs: u32,
+    /// What the warp knows of the others of its block.
+    pub(crate) order: &'a Order,
     /// Number of the warp's interval.
     pub(crate) interval: u32,
     pub(crate) lane: u32,
@@ -202,8 +235,16 @@ impl Now<'_> {
 mod tests {
     use super::*;
 
-    fn now(clocks: [&Clock; 2], block: u32, epoch: u32, warp: u16, interval: u32) -> Now<'_> {
+    fn now<'a>(
+        clocks: [&'a Clock; 2],
+        block: u32,
+        epoch: u32,
+        warp: u16,
+        interval: u32,
+    ) -> Now<'a> {
         Now {
+            stretch: 1,
+            order: &[0; WARPS],
             block,
             epoch,
             warp,
@@ -218,9 +259,9 @@ mod tests {
     fn barriers_order_a_block() {
         let none = Clock::default();
         let mut intervals = Intervals::new();
-        let first = intervals.begin(7, 0, 0, 0);
-        let second = intervals.begin(7, 1, 1, 0);
-        let same_epoch = intervals.begin(7, 0, 1, 0);
+        let first = intervals.begin(7, 0, 0, 1, 0);
+        let second = intervals.begin(7, 1, 1, 1, 0);
+        let same_epoch = intervals.begin(7, 0, 1, 1, 0);
         let old = u64::from(first << 5);
         assert!(intervals.ordered(old, &now([&none, &none], 7, 1, 1, second)));
         assert!(!intervals.ordered(old, &now([&none, &none], 7, 0, 1, same_epoch)));
@@ -231,7 +272,7 @@ mod tests {
     fn a_thread_is_ordered_with_itself_alone() {
         let none = Clock::default();
         let mut intervals = Intervals::new();
-        let number = intervals.begin(0, 0, 0, 0);
+        let number = intervals.begin(0, 0, 0, 1, 0);
         let now = now([&none, &none], 0, 0, 0, number);
         assert!(intervals.ordered(now.tag(9, 3), &now));
         assert!(!intervals.ordered(now.tag(9, 4), &now));
@@ -241,8 +282,8 @@ mod tests {
     fn clocks_order_blocks() {
         let mut clock = Clock::default();
         let mut intervals = Intervals::new();
-        let other = intervals.begin(1, 4, 2, 0);
-        let mine = intervals.begin(0, 0, 0, 0);
+        let other = intervals.begin(1, 4, 2, 1, 0);
+        let mine = intervals.begin(0, 0, 0, 1, 0);
         let old = u64::from(other << 5 | 6);
         let known = |epoch, warp, lane| Known {
             epoch,

@@ -70,8 +70,8 @@ pub(crate) fn merge(context: &Context<'_>, views: Vec<View<'_>>, notes: &mut Not
                     let (earlier, later) = pages.split_at(at);
                     let (worker, page) = &later[0];
                     for unit in 0..PAGE_UNITS {
-                        let conflict =
-                            page.written[unit] & (read[unit] | written[unit]) | page.read[unit] & written[unit];
+                        let conflict = page.written[unit] & (read[unit] | written[unit])
+                            | page.read[unit] & written[unit];
                         if conflict != 0 {
                             let byte = unit as u64 * UNIT + u64::from(conflict.trailing_zeros());
                             report(notes, &parts, earlier, (*worker, page), byte, || {
@@ -165,7 +165,11 @@ fn report(
         Actor {
             block: interval.map_or(0, |interval| interval.block),
             warp: interval.map_or(0, |interval| {
-                if interval.warp == GROUP { 0 } else { u32::from(interval.warp) }
+                if interval.warp == GROUP {
+                    0
+                } else {
+                    u32::from(interval.warp)
+                }
             }),
             lane: (tag & 31) as u32,
             pc: Some((tag >> 32) as u32),
@@ -173,13 +177,21 @@ fn report(
     };
     for (worker, page) in earlier {
         let pair = match (writer(page), reader(page), writer(later.1), reader(later.1)) {
-            (Some(a), _, Some(b), _) => Some((a, b, "writes of global memory by blocks that nothing orders")),
-            (Some(a), _, None, Some(b)) => {
-                Some((a, b, "write and read of global memory by blocks that nothing orders"))
-            }
-            (None, Some(a), Some(b), _) => {
-                Some((a, b, "read and write of global memory by blocks that nothing orders"))
-            }
+            (Some(a), _, Some(b), _) => Some((
+                a,
+                b,
+                "writes of global memory by blocks that nothing orders",
+            )),
+            (Some(a), _, None, Some(b)) => Some((
+                a,
+                b,
+                "write and read of global memory by blocks that nothing orders",
+            )),
+            (None, Some(a), Some(b), _) => Some((
+                a,
+                b,
+                "read and write of global memory by blocks that nothing orders",
+            )),
             _ => None,
         };
         if let Some((a, b, message)) = pair {
@@ -198,6 +210,10 @@ fn report(
 fn newest(tags: &Tags, byte: u64) -> Option<Tag> {
     Grain::ALL
         .into_iter()
-        .filter_map(|grain| tags.get(grain)?.get((byte >> grain.shift()) as usize).copied())
+        .filter_map(|grain| {
+            tags.get(grain)?
+                .get((byte >> grain.shift()) as usize)
+                .copied()
+        })
         .find(|&tag| tag != 0)
 }

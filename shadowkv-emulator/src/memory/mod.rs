@@ -4,7 +4,22 @@
 //! [`view::View`] of its own: pages it writes are private copies, and who touched which byte is noted beside them.
 //! Afterwards the views are merged in a fixed order, so that even a racy kernel gives the same result every time.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a row vectorises with the features of the caller it is inlined into"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a lane's number indexes several rows at once"
+)]
+#![allow(
+    clippy::too_many_arguments,
+    reason = "an access is described once: who, where, which lanes, how many bytes"
+)]
+
+mod atomic_view;
 pub(crate) mod interval;
+mod judge;
 pub(crate) mod merge;
 pub(crate) mod page;
 pub(crate) mod space;

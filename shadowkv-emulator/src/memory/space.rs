@@ -18,21 +18,21 @@ const ALIGNMENT: u64 = 256;
 
 /// One allocation.
 #[derive(Debug)]
-pub struct Allocation {
+pub(crate) struct Allocation {
     /// Name for reports.
-    pub name: String,
+    pub(crate) name: String,
     /// Where it lies.
-    pub kind: MemoryKind,
+    pub(crate) kind: MemoryKind,
     /// First address.
-    pub base: u64,
+    pub(crate) base: u64,
     /// Contents; empty when freed.
     pub(crate) data: Vec<u8>,
     /// One bit per byte that somebody wrote, 16 a unit.
     pub(crate) defined: Vec<u16>,
     /// Size in bytes, also when freed.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether it has been freed.
-    pub freed: bool,
+    pub(crate) freed: bool,
 }
 
 impl Allocation {

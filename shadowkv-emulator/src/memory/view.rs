@@ -1,7 +1,7 @@
 //! What one worker sees of the address space during a launch.
 
 use super::interval::{Intervals, Now};
-use super::page::{Grain, PAGE, PAGE_UNITS, Page, Tag, Tags, same_thread};
+use super::page::{Grain, PAGE, Page, Tag, Tags};
 use super::space::{Allocation, Lookup};
 use super::{MemoryKind, UNIT, unit_bits};
 
@@ -52,14 +52,14 @@ pub(crate) enum Strength {
 }
 
 pub(crate) struct View<'a> {
-    allocations: Vec<&'a Allocation>,
-    pages: Vec<Vec<Option<Box<Page>>>>,
+    pub(super) allocations: Vec<&'a Allocation>,
+    pub(super) pages: Vec<Vec<Option<Box<Page>>>>,
     pub(crate) intervals: Intervals,
     pub(crate) troubles: Vec<Trouble>,
     /// The group interval of the block at work in its epoch; 0 if there is none yet.
     pub(crate) group: u32,
     last: usize,
-    lookup: &'a (dyn Fn(u64) -> Lookup<'a> + Sync),
+    pub(super) lookup: &'a (dyn Fn(u64) -> Lookup<'a> + Sync),
 }
 
 /// Lanes whose addresses lie in `[begin, begin + length - bytes]`.
@@ -87,7 +87,10 @@ fn contiguous(addresses: &[u64; 32], bytes: u32) -> bool {
 
 impl<'a> View<'a> {
     /// A view of `allocations`, ascending by address; `lookup` explains addresses outside of them.
-    pub(crate) fn new(allocations: Vec<&'a Allocation>, lookup: &'a (dyn Fn(u64) -> Lookup<'a> + Sync)) -> View<'a> {
+    pub(crate) fn new(
+        allocations: Vec<&'a Allocation>,
+        lookup: &'a (dyn Fn(u64) -> Lookup<'a> + Sync),
+    ) -> View<'a> {
         View {
             pages: allocations.iter().map(|_| Vec::new()).collect(),
             allocations,
@@ -97,10 +100,6 @@ impl<'a> View<'a> {
             last: 0,
             lookup,
         }
-    }
-
-    pub(crate) fn allocation(&self, index: usize) -> &'a Allocation {
-        self.allocations[index]
     }
 
     pub(crate) fn allocations(&self) -> &[&'a Allocation] {
@@ -113,7 +112,7 @@ impl<'a> View<'a> {
 
     /// The live allocation that holds all of `bytes` bytes at `address`.
     #[inline(always)]
-    fn locate(&mut self, address: u64, bytes: u32) -> Option<usize> {
+    pub(super) fn locate(&mut self, address: u64, bytes: u32) -> Option<usize> {
         let fits = |allocation: &Allocation| {
             let offset = address.wrapping_sub(allocation.base);
             offset < allocation.bytes && allocation.bytes - offset >= u64::from(bytes)
@@ -135,7 +134,7 @@ impl<'a> View<'a> {
     }
 
     #[cold]
-    fn lost(&mut self, lane: u32, address: u64) {
+    pub(super) fn lost(&mut self, lane: u32, address: u64) {
         let kind = match (self.lookup)(address) {
             Lookup::Freed(..) => TroubleKind::Freed,
             _ => TroubleKind::OutOfBounds,
@@ -144,7 +143,7 @@ impl<'a> View<'a> {
     }
 
     #[cold]
-    fn trouble(&mut self, lane: u32, kind: TroubleKind, address: u64, other: Tag) {
+    pub(super) fn trouble(&mut self, lane: u32, kind: TroubleKind, address: u64, other: Tag) {
         self.troubles.push(Trouble {
             lane,
             kind,
@@ -158,7 +157,11 @@ impl<'a> View<'a> {
     fn aligned(&mut self, addresses: &[u64; 32], lanes: u32, bytes: u32) -> u32 {
         let mut bits = 0;
         for lane in 0..32 {
-            bits |= if lanes >> lane & 1 == 1 { addresses[lane] } else { 0 };
+            bits |= if lanes >> lane & 1 == 1 {
+                addresses[lane]
+            } else {
+                0
+            };
         }
         if bits & u64::from(bytes - 1) == 0 {
             return lanes;
@@ -190,8 +193,17 @@ impl<'a> View<'a> {
     }
 
     /// A new interval for a warp.
-    pub(crate) fn begin_interval(&mut self, block: u32, epoch: u32, warp: u16, warp_syncs: u32) -> u32 {
-        let number = self.intervals.begin(block, epoch, warp, warp_syncs);
+    pub(crate) fn begin_interval(
+        &mut self,
+        block: u32,
+        epoch: u32,
+        warp: u16,
+        stretch: u32,
+        warp_syncs: u32,
+    ) -> u32 {
+        let number = self
+            .intervals
+            .begin(block, epoch, warp, stretch, warp_syncs);
         if self.intervals.take_forgotten() {
             self.forget();
         }
@@ -200,6 +212,10 @@ impl<'a> View<'a> {
 
     /// Reads `bytes` (1, 2, 4, 8 or 16) bytes per lane; the lanes that could, and what moved.
     #[inline(always)]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one pass over the lanes: what it checks and notes, it does at once"
+    )]
     pub(crate) fn read(
         &mut self,
         now: &Now<'_>,
@@ -245,9 +261,14 @@ impl<'a> View<'a> {
             let base = allocation.base + begin;
             let mut undefined = 0_u16;
             let mut shared_with = 0_u64;
-            let quiet = page.writers.is_empty() && page.atomics.is_none() && strength == Strength::Plain;
+            let quiet =
+                page.writers.is_empty() && page.atomics.is_none() && strength == Strength::Plain;
             let tags = page.readers.at(grain);
-            if here == u32::MAX && bytes >= 4 && contiguous(addresses, bytes) && addresses[0] % UNIT == 0 {
+            if here == u32::MAX
+                && bytes >= 4
+                && contiguous(addresses, bytes)
+                && addresses[0].is_multiple_of(UNIT)
+            {
                 // The common case: the warp reads whole units side by side.
                 let offset = (addresses[0] - base) as usize;
                 let total = 32 * bytes as usize;
@@ -268,7 +289,11 @@ impl<'a> View<'a> {
                     for (lane, slot) in old.iter_mut().enumerate() {
                         let tag = mine + lane as u64;
                         let before = *slot;
-                        shared_with |= if before == 0 { 0 } else { (before ^ tag) & 0xffff_ffff };
+                        shared_with |= if before == 0 {
+                            0
+                        } else {
+                            (before ^ tag) & 0xffff_ffff
+                        };
                     }
                     if shared_with == 0 && strength == Strength::Plain {
                         for (lane, slot) in old.iter_mut().enumerate() {
@@ -278,7 +303,11 @@ impl<'a> View<'a> {
                 } else {
                     for (i, slot) in old.iter().enumerate() {
                         let tag = mine + (i / per_lane) as u64;
-                        shared_with |= if *slot == 0 { 0 } else { (*slot ^ tag) & 0xffff_ffff };
+                        shared_with |= if *slot == 0 {
+                            0
+                        } else {
+                            (*slot ^ tag) & 0xffff_ffff
+                        };
                     }
                     if shared_with == 0 && strength == Strength::Plain {
                         for (i, slot) in old.iter_mut().enumerate() {
@@ -303,7 +332,11 @@ impl<'a> View<'a> {
                     let many = (bytes >> grain.shift()).max(1) as usize;
                     for slot in &mut tags[at..at + many] {
                         let before = *slot;
-                        let other = if before == 0 { 0 } else { (before ^ tag) & 0xffff_ffff };
+                        let other = if before == 0 {
+                            0
+                        } else {
+                            (before ^ tag) & 0xffff_ffff
+                        };
                         shared_with |= other;
                         if other == 0 && strength == Strength::Plain {
                             *slot = tag;
@@ -318,7 +351,9 @@ impl<'a> View<'a> {
                 self.join_readers(now, pc, index, number, addresses, here, bytes);
             }
             if !quiet {
-                self.judge(now, pc, index, number, addresses, here, bytes, false, strength);
+                self.judge(
+                    now, pc, index, number, addresses, here, bytes, false, strength,
+                );
             }
         }
         (done, moved)
@@ -360,7 +395,9 @@ impl<'a> View<'a> {
                 MemoryKind::Device => moved.device += count,
                 MemoryKind::MappedHost => moved.host += count,
             }
-            self.judge(now, pc, index, number, addresses, here, bytes, true, strength);
+            self.judge(
+                now, pc, index, number, addresses, here, bytes, true, strength,
+            );
             let page = page_mut(&mut self.pages[index], number, allocation);
             let base = allocation.base + begin;
             let Page { data, written, .. } = page;
@@ -379,241 +416,11 @@ impl<'a> View<'a> {
         }
         (done, moved)
     }
-
-    /// Values at `address` as this worker sees them, for atomics: checked like a read.
-    pub(crate) fn peek(&mut self, index: usize, offset: u64, bytes: u32) -> [u32; 4] {
-        let allocation = self.allocations[index];
-        let number = offset / PAGE;
-        let begin = number * PAGE;
-        let length = (allocation.bytes - begin).min(PAGE);
-        let page = page_mut(&mut self.pages[index], number, allocation);
-        let source: &[u8] = match &page.data {
-            Some(data) => data,
-            None => &allocation.data[begin as usize..(begin + length) as usize],
-        };
-        let at = (offset - begin) as usize;
-        widen(&source[at..at + bytes as usize], bytes)
-    }
-
-    /// Where an atomic's address lies, after the checks of an access; `None` where it may not be touched.
-    pub(crate) fn atomic_place(
-        &mut self,
-        now: &Now<'_>,
-        pc: u32,
-        lane: u32,
-        address: u64,
-        bytes: u32,
-    ) -> Option<(usize, u64)> {
-        if address % u64::from(bytes) != 0 {
-            self.trouble(lane, TroubleKind::Misaligned, address, 0);
-            return None;
-        }
-        let Some(index) = self.locate(address, bytes) else {
-            self.lost(lane, address);
-            return None;
-        };
-        let allocation = self.allocations[index];
-        let offset = address - allocation.base;
-        let number = offset / PAGE;
-        let mut addresses = [0; 32];
-        addresses[lane as usize] = address;
-        let page = page_mut(&mut self.pages[index], number, allocation);
-        let unit = (offset / UNIT) as usize;
-        let bits = unit_bits(offset, bytes);
-        let within = unit % PAGE_UNITS;
-        page.read[within] |= bits;
-        if bits & !(allocation.defined[unit] | page.written[within]) != 0 {
-            self.trouble(lane, TroubleKind::Undefined, address, 0);
-        }
-        self.judge(
-            now,
-            pc,
-            index,
-            number,
-            &addresses,
-            1 << lane,
-            bytes,
-            true,
-            Strength::Strong,
-        );
-        Some((index, offset))
-    }
-
-    /// Stores the result of an atomic at a place that [`View::atomic_place`] gave.
-    pub(crate) fn poke(&mut self, index: usize, offset: u64, bytes: u32, value: &[u32; 4]) {
-        let allocation = self.allocations[index];
-        let number = offset / PAGE;
-        let begin = number * PAGE;
-        let length = (allocation.bytes - begin).min(PAGE);
-        let page = page_mut(&mut self.pages[index], number, allocation);
-        page.written[((offset - begin) / UNIT) as usize] |= unit_bits(offset, bytes);
-        let data = private(&mut page.data, allocation, begin, length);
-        let at = (offset - begin) as usize;
-        narrow(value, &mut data[at..at + bytes as usize]);
-    }
-
-    /// A place in words: allocation and offset, or what is nearest.
-    pub(crate) fn describe(&self, address: u64, bytes: u32) -> String {
-        let of = |allocation: &Allocation, offset: u64| {
-            format!(
-                "{address:#x}: `{}` + {offset} ({bytes} bytes of {})",
-                allocation.name, allocation.bytes
-            )
-        };
-        match (self.lookup)(address) {
-            Lookup::Live(_, _) => self
-                .allocations
-                .iter()
-                .rev()
-                .find(|allocation| allocation.base <= address)
-                .map_or_else(String::new, |allocation| of(allocation, address - allocation.base)),
-            Lookup::Freed(allocation, offset) => {
-                format!("{}, which has been freed", of(allocation, offset))
-            }
-            Lookup::Nothing(Some(below)) => format!(
-                "{address:#x}: {} bytes beyond the end of `{}` ({} bytes)",
-                address - below.base - below.bytes,
-                below.name,
-                below.bytes
-            ),
-            Lookup::Nothing(None) => format!("{address:#x}: below all allocations"),
-        }
-    }
-
-    #[cold]
-    fn undefined(&mut self, index: usize, number: u64, addresses: &[u64; 32], here: u32, bytes: u32) {
-        let allocation = self.allocations[index];
-        for lane in (0..32).filter(|lane| here >> lane & 1 == 1) {
-            let address = addresses[lane as usize];
-            let offset = address - allocation.base;
-            let unit = (offset / UNIT) as usize;
-            let written = self.pages[index]
-                .get(number as usize)
-                .and_then(Option::as_ref)
-                .map_or(0, |page| page.written[unit % PAGE_UNITS]);
-            if unit_bits(offset, bytes) & !(allocation.defined[unit] | written) != 0 {
-                self.trouble(lane, TroubleKind::Undefined, address, 0);
-            }
-        }
-    }
-
-    /// Notes readers where others have read before.
-    #[cold]
-    fn join_readers(
-        &mut self,
-        now: &Now<'_>,
-        pc: u32,
-        index: usize,
-        number: u64,
-        addresses: &[u64; 32],
-        here: u32,
-        bytes: u32,
-    ) {
-        let allocation = self.allocations[index];
-        let grain = Grain::of(bytes);
-        let base = allocation.base + number * PAGE;
-        let page = page_mut(&mut self.pages[index], number, allocation);
-        let tags = page.readers.at(grain);
-        for lane in (0..32).filter(|lane| here >> lane & 1 == 1) {
-            let mine = now.tag(pc, lane);
-            let offset = addresses[lane as usize] - base;
-            let at = (offset >> grain.shift()) as usize;
-            let many = (bytes >> grain.shift()).max(1) as usize;
-            for slot in &mut tags[at..at + many] {
-                let before = *slot;
-                *slot = if before == 0 || same_thread(before, mine) {
-                    mine
-                } else {
-                    let now = Now { lane, ..*now };
-                    self.intervals.join(before, &now, mine, &mut self.group)
-                };
-            }
-        }
-    }
-
-    /// Compares an access with the ones before it, and notes it if it writes or is strong.
-    #[allow(clippy::too_many_arguments, reason = "one access, described once")]
-    fn judge(
-        &mut self,
-        now: &Now<'_>,
-        pc: u32,
-        index: usize,
-        number: u64,
-        addresses: &[u64; 32],
-        here: u32,
-        bytes: u32,
-        writes: bool,
-        strength: Strength,
-    ) {
-        let allocation = self.allocations[index];
-        let grain = Grain::of(bytes);
-        let base = allocation.base + number * PAGE;
-        let page = page_mut(&mut self.pages[index], number, allocation);
-        for lane in (0..32).filter(|lane| here >> lane & 1 == 1) {
-            let address = addresses[lane as usize];
-            let offset = address - base;
-            let mine = now.tag(pc, lane);
-            let now = Now { lane, ..*now };
-            let mut found = None;
-            let mut compare = |tags: &Tags, kind: TroubleKind| {
-                for other in Grain::ALL {
-                    let Some(tags) = tags.get(other) else {
-                        continue;
-                    };
-                    let first = (offset >> other.shift()) as usize;
-                    let last = ((offset + u64::from(bytes) - 1) >> other.shift()) as usize;
-                    for &before in &tags[first..=last] {
-                        if before != 0
-                            && !same_thread(before, mine)
-                            && !self.intervals.ordered(before, &now)
-                        {
-                            found = Some((kind, before));
-                        }
-                    }
-                }
-            };
-            compare(
-                &page.writers,
-                if writes {
-                    TroubleKind::WriteAfterWrite
-                } else {
-                    TroubleKind::ReadAfterWrite
-                },
-            );
-            if writes {
-                compare(&page.readers, TroubleKind::WriteAfterRead);
-            }
-            if strength == Strength::Plain
-                && let Some(atomics) = &page.atomics
-            {
-                compare(atomics, TroubleKind::BesideAtomic);
-            }
-            if writes || strength == Strength::Strong {
-                let tags = match strength {
-                    Strength::Plain => page.writers.at(grain),
-                    Strength::Strong => page.atomics.get_or_insert_default().at(grain),
-                };
-                let first = (offset >> grain.shift()) as usize;
-                let many = (bytes >> grain.shift()).max(1) as usize;
-                for slot in &mut tags[first..first + many] {
-                    *slot = mine;
-                }
-            }
-            if let Some((kind, other)) = found {
-                self.troubles.push(Trouble {
-                    lane,
-                    kind,
-                    address,
-                    other,
-                });
-            }
-        }
-    }
 }
 
 /// The page, made if it is not there.
 #[inline(always)]
-fn page_mut<'p>(
+pub(super) fn page_mut<'p>(
     pages: &'p mut Vec<Option<Box<Page>>>,
     number: u64,
     allocation: &Allocation,
@@ -626,20 +433,18 @@ fn page_mut<'p>(
 
 /// The page's private contents, copied from the allocation if they are not there.
 #[inline(always)]
-fn private<'p>(
+pub(super) fn private<'p>(
     data: &'p mut Option<Box<[u8]>>,
     allocation: &Allocation,
     begin: u64,
     length: u64,
 ) -> &'p mut [u8] {
-    data.get_or_insert_with(|| {
-        allocation.data[begin as usize..(begin + length) as usize].into()
-    })
+    data.get_or_insert_with(|| allocation.data[begin as usize..(begin + length) as usize].into())
 }
 
 /// Little-endian bytes as words, zero-extended.
 #[inline(always)]
-fn widen(from: &[u8], bytes: u32) -> [u32; 4] {
+pub(super) fn widen(from: &[u8], bytes: u32) -> [u32; 4] {
     let mut value = [0_u32; 4];
     match bytes {
         16 => {
@@ -660,7 +465,7 @@ fn widen(from: &[u8], bytes: u32) -> [u32; 4] {
 
 /// Words as little-endian bytes.
 #[inline(always)]
-fn narrow(value: &[u32; 4], to: &mut [u8]) {
+pub(super) fn narrow(value: &[u32; 4], to: &mut [u8]) {
     let bytes: &[u8; 16] = bytemuck::cast_ref(value);
     to.copy_from_slice(&bytes[..to.len()]);
 }
@@ -668,7 +473,9 @@ fn narrow(value: &[u32; 4], to: &mut [u8]) {
 #[inline(always)]
 fn copy_out(source: &[u8], bytes: u32, values: &mut Values) {
     match bytes {
-        16 => bytemuck::cast_slice_mut::<[u32; 4], u8>(values.as_mut_slice()).copy_from_slice(source),
+        16 => {
+            bytemuck::cast_slice_mut::<[u32; 4], u8>(values.as_mut_slice()).copy_from_slice(source);
+        }
         8 => {
             for (value, part) in values.iter_mut().zip(source.chunks_exact(8)) {
                 value[0] = u32::from_le_bytes([part[0], part[1], part[2], part[3]]);

@@ -14,21 +14,21 @@ use rows::Slots;
 
 /// What an instruction does to registers and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Registers read, its guard among them.
-    pub reads: Vec<u32>,
+    pub(crate) reads: Vec<u32>,
     /// Registers written.
-    pub writes: Vec<u32>,
+    pub(crate) writes: Vec<u32>,
     /// Has a guard: what it writes may keep the old value, and control may go to the next instruction whatever
     /// [`Usage::successors`] says.
-    pub guarded: bool,
+    pub(crate) guarded: bool,
     /// Where control goes.
-    pub successors: Successors,
+    pub(crate) successors: Successors,
 }
 
 /// Instructions that may execute after one. A number past the last instruction is an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Successors {
+pub(crate) enum Successors {
     /// The next one.
     Next,
     /// That one.
@@ -41,11 +41,11 @@ pub enum Successors {
 
 /// Where registers live.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allocation {
+pub(crate) struct Allocation {
     /// The first row of each register; 0 for those of no width and those never used.
-    pub row: Vec<u32>,
+    pub(crate) row: Vec<u32>,
     /// Rows in all.
-    pub rows: u32,
+    pub(crate) rows: u32,
 }
 
 /// Gives registers rows such that no two that are alive at once share one.
@@ -57,7 +57,7 @@ pub struct Allocation {
 /// A register written by an instruction shares no row with one the same instruction reads or writes: rows may be
 /// written while sources are read. A register that may be read before it is written has its rows to itself from the
 /// first instruction to the last such read.
-pub fn allocate(widths: &[u8], usages: &[Usage]) -> Allocation {
+pub(crate) fn allocate(widths: &[u8], usages: &[Usage]) -> Allocation {
     let ranges = liveness::ranges(widths, usages);
     let mut row = vec![0; widths.len()];
     let mut slots = Slots::default();

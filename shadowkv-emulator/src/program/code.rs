@@ -4,250 +4,19 @@ use crate::arith::convert::Conversion;
 use crate::arith::half::HalfOperation;
 use crate::arith::tensor::MmaKind;
 
-/// Comparison of `setp` and `set`, without its type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Compare {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    /// Both operands are numbers.
-    Num,
-    /// One operand is no number.
-    Nan,
-    Equ,
-    Neu,
-    Ltu,
-    Leu,
-    Gtu,
-    Geu,
-}
-
-/// How `setp` joins its comparison with a third, boolean operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Combine {
-    And,
-    Or,
-    Xor,
-}
-
-/// How a type is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum CompareType {
-    S16,
-    U16,
-    S32,
-    U32,
-    S64,
-    U64,
-    F16,
-    Bf16,
-    F32,
-    F32Ftz,
-    F64,
-}
-
-/// Operation of an atomic or a reduction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum AtomicOperation {
-    Add,
-    Min,
-    Max,
-    And,
-    Or,
-    Xor,
-    Exch,
-    Cas,
-    Inc,
-    Dec,
-}
-
-/// Element of an atomic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum AtomicType {
-    B16,
-    B32,
-    B64,
-    S32,
-    U32,
-    S64,
-    U64,
-    F16,
-    F16x2,
-    Bf16,
-    Bf16x2,
-    F32,
-    F64,
-}
-
-impl AtomicType {
-    /// Size of one element, bytes.
-    pub fn bytes(self) -> u32 {
-        use AtomicType::*;
-        match self {
-            B16 | F16 | Bf16 => 2,
-            B32 | S32 | U32 | F16x2 | Bf16x2 | F32 => 4,
-            B64 | S64 | U64 | F64 => 8,
-        }
-    }
-}
-
-/// Memory ordering of an access or a fence (PTX ISA, memory consistency model).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Order {
-    Weak,
-    Relaxed,
-    Acquire,
-    Release,
-    AcqRel,
-}
-
-impl Order {
-    /// Whether later accesses come after it.
-    pub fn acquires(self) -> bool {
-        matches!(self, Order::Acquire | Order::AcqRel)
-    }
-
-    /// Whether earlier accesses come before it.
-    pub fn releases(self) -> bool {
-        matches!(self, Order::Release | Order::AcqRel)
-    }
-}
-
-/// State space that an access names; generic ones are told apart by address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum AccessSpace {
-    Generic,
-    Global,
-    Shared,
-    Local,
-    Param,
-    Const,
-}
-
-/// How `shfl` finds its source lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Shuffle {
-    Up,
-    Down,
-    Butterfly,
-    Index,
-}
-
-/// What `vote` returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Vote {
-    All,
-    Any,
-    Uni,
-    Ballot,
-}
-
-/// Operation of `redux`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Redux {
-    Add,
-    MinS,
-    MinU,
-    MaxS,
-    MaxU,
-    And,
-    Or,
-    Xor,
-}
-
-/// A predefined, read-only register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum Special {
-    Tid(u8),
-    Ntid(u8),
-    Ctaid(u8),
-    Nctaid(u8),
-    LaneId,
-    WarpId,
-    NwarpId,
-    SmId,
-    NsmId,
-    GridId,
-    LanemaskEq,
-    LanemaskLt,
-    LanemaskLe,
-    LanemaskGt,
-    LanemaskGe,
-    Clock,
-    Clock64,
-    GlobalTimer,
-    DynamicSharedBytes,
-    TotalSharedBytes,
-    /// Always 0: `%cluster_ctarank` and the like, where clusters are single blocks.
-    Zero,
-    /// Always 1: `%cluster_nctarank` and the like.
-    One,
-}
-
-/// A load or store of registers: what is the same for all lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// Where.
-    pub space: AccessSpace,
-    /// Bytes of one element in memory: 1, 2, 4, 8.
-    pub element_bytes: u8,
-    /// Elements: 1, 2, 4 or 8.
-    pub elements: u8,
-    /// Loads extend the sign of elements narrower than their register.
-    pub signed: bool,
-    /// Whether the registers are 64 bits wide.
-    pub wide: bool,
-    /// Whether the address register is 64 bits wide.
-    pub wide_address: bool,
-    /// Ordering.
-    pub order: Order,
-}
-
-impl Access {
-    /// Bytes a lane moves.
-    pub fn bytes(self) -> u32 {
-        u32::from(self.element_bytes) * u32::from(self.elements)
-    }
-}
-
-/// An atomic or reduction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Atomic {
-    /// Where.
-    pub space: AccessSpace,
-    /// What.
-    pub operation: AtomicOperation,
-    /// On what.
-    pub ty: AtomicType,
-    /// Elements (vector reductions of sm_90 have more than one).
-    pub elements: u8,
-    /// Whether the old value is returned.
-    pub returns: bool,
-    /// Whether the address register is 64 bits wide.
-    pub wide_address: bool,
-    /// Ordering.
-    pub order: Order,
-}
+use super::operations::{
+    Access, AccessSpace, Arrival, Atomic, BarrierKind, Compare, CompareType, Order, Redux, SetP, Shuffle,
+    Special, Vote,
+};
 
 /// What to do. Operands are in [`super::Inst`]: `d` the destination, `a`, `b`, `c` the sources, `p` and `q` predicates, `imm` a
 /// number, `list` further registers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs, reason = "PTX's own names; the operand convention is above")]
-pub enum Code {
+#[allow(
+    missing_docs,
+    reason = "PTX's own names; the operand convention is above"
+)]
+pub(crate) enum Code {
     // Moves.
     Mov32,
     Mov64,
@@ -256,9 +25,15 @@ pub enum Code {
     /// 64 bits into the registers of `list`, each of `imm` bits.
     Unpack,
     /// The registers of `list`, each of `imm` bits, into one register.
-    Pack { wide: bool },
+    Pack {
+        wide: bool,
+    },
     /// The parameter word at byte `imm`, the same for all lanes.
-    LoadParameter { element_bytes: u8, signed: bool, wide: bool },
+    LoadParameter {
+        element_bytes: u8,
+        signed: bool,
+        wide: bool,
+    },
 
     // 32-bit integers and bits.
     Add32,
@@ -295,14 +70,25 @@ pub enum Code {
     BfeS32,
     Prmt,
     Lop3,
-    FunnelLeft { clamp: bool },
-    FunnelRight { clamp: bool },
+    FunnelLeft {
+        clamp: bool,
+    },
+    FunnelRight {
+        clamp: bool,
+    },
     SadS32,
     SadU32,
     Mul24Lo,
-    FindU32 { shift: bool },
-    FindS32 { shift: bool },
-    Dp4a { a_signed: bool, b_signed: bool },
+    FindU32 {
+        shift: bool,
+    },
+    FindS32 {
+        shift: bool,
+    },
+    Dp4a {
+        a_signed: bool,
+        b_signed: bool,
+    },
     AddSatS32,
     SubSatS32,
 
@@ -379,7 +165,11 @@ pub enum Code {
     /// `d|q = (a op b) combined with c-th predicate`; see [`SetP`].
     SetP(SetP),
     /// `set`: all ones, or 1.0, where true.
-    Set { compare: Compare, ty: CompareType, float: bool },
+    Set {
+        compare: Compare,
+        ty: CompareType,
+        float: bool,
+    },
 
     // f32.
     AddF32,
@@ -392,21 +182,53 @@ pub enum Code {
     FmaF32Ftz,
     /// Saturated to [0, 1]: 0 add, 1 sub, 2 mul, 3 fma.
     SatF32(u8, bool),
-    MinF32 { ftz: bool, nan: bool },
-    MaxF32 { ftz: bool, nan: bool },
-    NegF32 { ftz: bool },
-    AbsF32 { ftz: bool },
-    DivF32 { ftz: bool },
-    DivApproxF32 { ftz: bool },
-    SqrtF32 { ftz: bool },
-    SqrtApproxF32 { ftz: bool },
-    RcpF32 { ftz: bool },
-    RcpApproxF32 { ftz: bool },
-    RsqrtApproxF32 { ftz: bool },
-    Ex2ApproxF32 { ftz: bool },
-    Lg2ApproxF32 { ftz: bool },
-    SinApproxF32 { ftz: bool },
-    CosApproxF32 { ftz: bool },
+    MinF32 {
+        ftz: bool,
+        nan: bool,
+    },
+    MaxF32 {
+        ftz: bool,
+        nan: bool,
+    },
+    NegF32 {
+        ftz: bool,
+    },
+    AbsF32 {
+        ftz: bool,
+    },
+    DivF32 {
+        ftz: bool,
+    },
+    DivApproxF32 {
+        ftz: bool,
+    },
+    SqrtF32 {
+        ftz: bool,
+    },
+    SqrtApproxF32 {
+        ftz: bool,
+    },
+    RcpF32 {
+        ftz: bool,
+    },
+    RcpApproxF32 {
+        ftz: bool,
+    },
+    RsqrtApproxF32 {
+        ftz: bool,
+    },
+    Ex2ApproxF32 {
+        ftz: bool,
+    },
+    Lg2ApproxF32 {
+        ftz: bool,
+    },
+    SinApproxF32 {
+        ftz: bool,
+    },
+    CosApproxF32 {
+        ftz: bool,
+    },
     TanhApproxF32,
     CopysignF32,
 
@@ -435,10 +257,16 @@ pub enum Code {
     CvtLow16,
     CvtF32FromS32,
     CvtF32FromU32,
-    CvtS32FromF32 { nearest: bool },
+    CvtS32FromF32 {
+        nearest: bool,
+    },
     CvtRintF32,
     CvtBf16x2,
-    Cvt { conversion: Conversion, from_wide: bool, to_wide: bool },
+    Cvt {
+        conversion: Conversion,
+        from_wide: bool,
+        to_wide: bool,
+    },
 
     // Memory.
     Load(Access),
@@ -448,20 +276,40 @@ pub enum Code {
     CvtaToGeneric(AccessSpace),
     CvtaFromGeneric(AccessSpace),
     /// `imm` bytes from `[b + c-offset]` (global) to `[a]` (shared); source size in `c` where `p` says so.
-    CpAsync { bytes: u8, has_size: bool, wide_shared: bool },
+    CpAsync {
+        bytes: u8,
+        has_size: bool,
+        wide_shared: bool,
+    },
     CpAsyncCommit,
     /// All but the newest `imm` groups.
     CpAsyncWait,
     CpAsyncWaitAll,
-    LdMatrix { matrices: u8, transposed: bool, wide_address: bool },
-    StMatrix { matrices: u8, transposed: bool, wide_address: bool },
+    LdMatrix {
+        matrices: u8,
+        transposed: bool,
+        wide_address: bool,
+    },
+    StMatrix {
+        matrices: u8,
+        transposed: bool,
+        wide_address: bool,
+    },
     Fence(Order),
 
     // Warps.
-    Shuffle { mode: Shuffle },
-    Vote { vote: Vote },
-    MatchAny { wide: bool },
-    MatchAll { wide: bool },
+    Shuffle {
+        mode: Shuffle,
+    },
+    Vote {
+        vote: Vote,
+    },
+    MatchAny {
+        wide: bool,
+    },
+    MatchAll {
+        wide: bool,
+    },
     Redux(Redux),
     ActiveMask,
     Mma(MmaKind),
@@ -470,18 +318,33 @@ pub enum Code {
     // mbarrier and bulk copies (sm_90).
     MbarrierInit,
     MbarrierInval,
-    /// Arrivals in `b` where `has_count`; `expect` adds `b` to the expected bytes and arrives once.
-    MbarrierArrive { has_count: bool, expect: bool, returns: bool },
+    /// Arrivals, or the bytes that are expected, in `b`.
+    MbarrierArrive(Arrival),
     MbarrierExpect,
     /// `p = ` the phase of parity (or token) `b` is complete.
-    MbarrierWait { parity: bool, blocking: bool },
-    /// 2-D tile load; operands in `list`.
-    TensorLoad { dimensions: u8 },
-    TensorStore { dimensions: u8 },
+    MbarrierWait {
+        parity: bool,
+        acquires: bool,
+    },
+    /// A tile of the tensor whose map is at `[b + imm]` to `[a]` of shared memory; coordinates in `list`, the mbarrier behind
+    /// them.
+    TensorLoad {
+        dimensions: u8,
+    },
+    TensorStore {
+        dimensions: u8,
+    },
+    /// `c` bytes from `[b + imm]` to `[a]` of shared memory; the mbarrier in `list`.
     BulkLoad,
+    /// `c` bytes from `[b]` of shared memory to `[a + imm]`.
     BulkStore,
     BulkCommit,
-    BulkWait,
+    /// All but the newest `imm` groups; of their sources alone where `read_only` says so.
+    BulkWait {
+        read_only: bool,
+    },
+    /// `fence.proxy.async`: copies see what was written to shared memory.
+    ProxyFence,
 
     // Control.
     Nop,
@@ -495,39 +358,4 @@ pub enum Code {
     ClusterArrive,
     ClusterWait,
     Sleep,
-}
-
-/// A comparison that sets predicates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetP {
-    /// The comparison.
-    pub compare: Compare,
-    /// Of what.
-    pub ty: CompareType,
-    /// Joined with predicate `c`, negated where the flag says so.
-    pub combine: Option<(Combine, bool)>,
-}
-
-/// What a barrier instruction does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BarrierKind {
-    /// Waits for the others; `false` for `arrive`.
-    pub waits: bool,
-    /// All threads of a warp must execute it together.
-    pub aligned: bool,
-    /// Has a thread count.
-    pub counted: bool,
-    /// The barrier's number is in register `a`, not in `imm`.
-    pub dynamic: bool,
-    /// Reduces predicate `q` (negated where set) into `p` or, for popc, into `d`.
-    pub reduction: Option<BarrierReduction>,
-}
-
-/// `bar.red`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "PTX's own names")]
-pub enum BarrierReduction {
-    Popc,
-    And,
-    Or,
 }

@@ -115,7 +115,9 @@ fn groups_complete_in_order() {
     let low = "@%p2 st.shared.u32 [%r3], %r1;\n";
     let high = "@!%p2 st.shared.u32 [%r3], %r1;\n";
     assert_clean_body(&format!("{two}{wait}{low}{rest}"));
-    assert_found(FindingKind::CopyInFlight, &format!("{two}{wait}{high}{rest}"));
+    assert_found(FindingKind::Race, &format!("{two}{wait}{high}{rest}"));
+    let held = format!("{two}{wait}{high}bar.sync 0;\n{rest}");
+    assert_found(FindingKind::CopyInFlight, &held);
     // Two copies of the same bytes in one group.
     let one = format!("{FILL}{STORE}{second}{COMMIT}");
     assert_clean_body(&format!("{one}{rest}bar.sync 0;\n{low}{high}"));
@@ -188,10 +190,8 @@ bar.sync 0;
     assert_eq!(only(&report).kind, FindingKind::CopyInFlight);
     // One warp waits, the other reads all the same.
     let one = "@!%p2 bra READ;\n";
-    assert_found(
-        FindingKind::CopyInFlight,
-        &format!("{begin}{load}{one}bar.warp.sync 0xffffffff;\nREAD:\n{read}bar.sync 0;\n{wait}"),
-    );
+    let (report, _) = outcome(&format!("{begin}{load}{one}bar.warp.sync 0xffffffff;\nREAD:\n{read}bar.sync 0;\n{wait}"));
+    assert!(kinds(&report.findings).contains(&FindingKind::CopyInFlight));
     let late = format!("{begin}{load}@!%p2 bra LATE;\n{wait}LATE:\n{read}");
     assert_found(FindingKind::Race, &late);
     assert_clean_body(&format!("{begin}{load}@!%p2 bra LATE;\n{wait}LATE:\nbar.sync 0;\n{read}"));
@@ -205,6 +205,39 @@ bar.sync 0;
     // Two copies to the same place.
     let twice = format!("{begin}@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 256;\n{load}{load}{wait}");
     assert_found(FindingKind::CopyInFlight, &twice);
+}
+
+#[test]
+fn what_a_warp_learns_from_another() {
+    let begin = "
+.shared .align 8 .b8 next[8];
+@%p1 mbarrier.init.shared.b64 [bar], 1;
+@%p1 mbarrier.init.shared.b64 [next], 32;
+bar.sync 0;
+@!%p2 bra SECOND;
+@%p1 mbarrier.arrive.expect_tx.shared.b64 _, [bar], 256;
+@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd1], 256, [bar];
+";
+    let first = "FIRST:\nmbarrier.try_wait.parity.shared.b64 %p3, [bar], 0;\n@!%p3 bra FIRST;\n";
+    let pass = "mbarrier.arrive.shared.b64 _, [next];\nbra DONE;\nSECOND:\n";
+    let second = "mbarrier.try_wait.parity.shared.b64 %p3, [next], 0;\n@!%p3 bra SECOND;\n";
+    let read = "ld.shared.u32 %r5, [%r3];\n";
+    let overwrite = "mov.u32 %r6, 7;\nst.global.u32 [%rd1+128], %r6;\n";
+    let done = "DONE:\n";
+    // The second warp reads the copy's target, and writes to where it came from.
+    for access in [read, overwrite] {
+        assert_clean_body(&format!("{begin}{first}{pass}{second}{access}{done}"));
+        let (report, _) = outcome(&format!("{begin}{first}{pass}{access}{done}"));
+        assert!(kinds(&report.findings).contains(&FindingKind::Race), "{}", report.to_text());
+    }
+    // By a barrier of both; and of nothing else than the copy.
+    let named = format!("{begin}{first}bar.sync 1, 64;\nbra DONE;\nSECOND:\nbar.sync 1, 64;\n{read}{overwrite}{done}");
+    assert_clean_body(&named);
+    let directly = "mbarrier.try_wait.parity.shared.b64 %p3, [bar], 0;\n@!%p3 bra SECOND;\n";
+    assert_clean_body(&format!("{begin}bra DONE;\nSECOND:\n{directly}{read}{overwrite}{done}"));
+    // The first warp arrives without having waited: the second learns nothing of the copy.
+    let (report, _) = outcome(&format!("{begin}{pass}{second}{read}{done}{}", first.replace("FIRST", "LAST")));
+    assert!(kinds(&report.findings).contains(&FindingKind::CopyInFlight), "{}", report.to_text());
 }
 
 #[test]

@@ -7,26 +7,15 @@
 )]
 
 use super::*;
+use crate::arith::testing::Random;
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+/// Registers of which `word` makes every lane.
+fn registers(random: &mut Random, count: usize, mut word: impl FnMut(u64) -> u32) -> Vec<Lanes32> {
+    let mut registers = vec![[0; 32]; count];
+    for lane in registers.as_flattened_mut() {
+        *lane = word(random.next());
     }
-
-    fn registers(&mut self, count: usize, mut word: impl FnMut(u64) -> u32) -> Vec<Lanes32> {
-        let mut registers = vec![[0; 32]; count];
-        for lane in registers.as_flattened_mut() {
-            *lane = word(self.next());
-        }
-        registers
-    }
+    registers
 }
 
 fn parse(name: &str) -> MmaKind {
@@ -246,10 +235,10 @@ fn fast_rows_equal_the_exact_model() {
                     };
                     (one(r) | one(r.rotate_left(31)) << 16) as u32
                 };
-                let a = random.registers(kind.a_registers(), halves);
-                let b = random.registers(kind.b_registers(), halves);
+                let a = registers(&mut random, kind.a_registers(), halves);
+                let b = registers(&mut random, kind.b_registers(), halves);
                 let shift = (2 * centre).saturating_sub(127).clamp(0, 230);
-                let c = random.registers(4, |r| match r >> 40 & 0xff {
+                let c = registers(&mut random, 4, |r| match r >> 40 & 0xff {
                     0..50 => (r & 1) as u32 * 0x8000_0000,
                     50 if round % 4 == 0 => 0x7f80_0000,
                     51 if round % 4 == 0 => 0x7fc0_0000,
@@ -307,7 +296,10 @@ fn time_of_a_tile() {
         u32::from(one()) | (u32::from(one()) << 16)
     };
     let mut other = Random(0);
-    let (a, b) = (other.registers(4, &mut word), other.registers(2, &mut word));
+    let (a, b) = (
+        registers(&mut other, 4, &mut word),
+        registers(&mut other, 2, &mut word),
+    );
     let mut c = vec![[0u32; 32]; 4];
     let mut d = vec![[0u32; 32]; 4];
     let kind = parse("sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");

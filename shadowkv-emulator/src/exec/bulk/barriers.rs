@@ -1,7 +1,7 @@
 //! The instructions on mbarriers (PTX ISA, mbarrier.init, .inval, .arrive, .expect_tx, .test_wait, .try_wait).
 
 use crate::finding::FindingKind;
-use crate::program::Inst;
+use crate::program::{Arrival, Inst};
 
 use super::super::notes::Actor;
 use super::super::step::Flow;
@@ -12,15 +12,6 @@ use super::mbarrier::{Asked, Mbarrier, Misuse, Origin};
 
 /// Bytes of an mbarrier, and its alignment.
 pub(super) const OBJECT_BYTES: u32 = 8;
-
-/// What an arrival does besides arriving.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    pub(super) has_count: bool,
-    pub(super) expects: bool,
-    pub(super) returns: bool,
-    pub(super) may_complete: bool,
-}
 
 impl Worker<'_> {
     pub(super) fn mbarrier_init(
@@ -38,7 +29,8 @@ impl Worker<'_> {
             let origin = Origin {
                 actor: Self::actor(block, warp, lane as u32),
                 epoch: block.epoch,
-                warp_syncs: warp.warp_syncs,
+                stretch: warp.stretch,
+                syncs: warp.syncs,
             };
             let barrier = match Mbarrier::new(warp.registers.get32(inst.b)[lane], origin) {
                 Ok(barrier) => barrier,
@@ -117,11 +109,20 @@ impl Worker<'_> {
         lanes: u32,
     ) -> Flow {
         let mut tokens = [0; 32];
-        for lane in lanes_of(lanes) {
-            let address = object(warp, inst, lane);
+        let addresses = lanes_of(lanes).map(|lane| (lane, object(warp, inst, lane)));
+        let addresses: Vec<(usize, u32)> = addresses.collect();
+        for &(lane, address) in &addresses {
             if !self.is_live(block, warp, lane, address) {
                 return Flow::Fail;
             }
+        }
+        if arrival.releases {
+            self.arrive_with(block, warp);
+            for &(_, address) in &addresses {
+                self.publish(block, warp, address);
+            }
+        }
+        for (lane, address) in addresses {
             let Some(barrier) = block.bulk.barriers.get_mut(&address) else {
                 return Flow::Fail;
             };
@@ -137,7 +138,6 @@ impl Worker<'_> {
         if arrival.returns {
             warp.registers.put64(inst.d, &tokens, lanes);
         }
-        self.release(block, warp);
         // A thread that arrives has come on, whether or not the phase is complete.
         self.progress += 1;
         Flow::Next
@@ -151,9 +151,11 @@ impl Worker<'_> {
         warp: &mut Warp,
         inst: &Inst,
         parity: bool,
+        acquires: bool,
         lanes: u32,
     ) -> Flow {
         let mut complete = 0;
+        let mut waited = Vec::new();
         for lane in lanes_of(lanes) {
             let address = object(warp, inst, lane);
             if !self.is_live(block, warp, lane, address) {
@@ -170,13 +172,19 @@ impl Worker<'_> {
             };
             let mut answer = is_complete(block);
             if answer == Ok(false) {
-                if !self.land(block, warp, lane, address) {
+                if !self.land(block, address) {
                     return Flow::Fail;
                 }
                 answer = is_complete(block);
             }
             match answer {
-                Ok(true) => complete |= 1 << lane,
+                Ok(true) => {
+                    complete |= 1 << lane;
+                    if acquires && !waited.contains(&address) {
+                        waited.push(address);
+                        self.learn(block, warp, address);
+                    }
+                }
                 Ok(false) => {
                     if let Some(barrier) = block.bulk.barriers.get_mut(&address) {
                         barrier.awaited = true;
@@ -188,9 +196,6 @@ impl Worker<'_> {
             }
         }
         Self::set_predicate(warp, inst.p, complete, lanes);
-        if complete != 0 {
-            self.acquire(block, warp);
-        }
         if complete == lanes {
             Flow::Next
         } else if complete == 0 {
@@ -228,10 +233,15 @@ impl Worker<'_> {
             return false;
         };
         let origin = barrier.origin;
-        // Every barrier of the block, and every wait at an mbarrier, begins an epoch.
-        let same_warp = origin.actor.warp == warp.index
-            && (origin.actor.lane == actor.lane || origin.warp_syncs < warp.warp_syncs);
-        if origin.epoch == block.epoch && !same_warp {
+        let ordered = if origin.epoch != block.epoch {
+            true
+        } else if origin.actor.warp == warp.index {
+            origin.actor.lane == actor.lane
+                || (origin.stretch, origin.syncs) < (warp.stretch, warp.syncs)
+        } else {
+            warp.order[origin.actor.warp as usize] >= origin.stretch
+        };
+        if !ordered {
             let message = "use of an mbarrier without a barrier after its initialisation by another thread";
             let place = self.shared_place(address, OBJECT_BYTES);
             self.notes

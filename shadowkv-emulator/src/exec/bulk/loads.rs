@@ -1,5 +1,7 @@
 //! Copies from global to shared memory that an mbarrier counts.
 
+use std::collections::BTreeSet;
+
 use crate::program::Inst;
 
 use super::super::notes::Actor;
@@ -9,7 +11,7 @@ use super::super::warp::Warp;
 use super::super::{Block, Worker};
 use super::moves::Direction;
 use super::tile::{Tile, UNIT_BYTES};
-use super::{lanes_of, order};
+use super::lanes_of;
 
 /// A copy to shared memory: on its way, or landed in this epoch.
 #[derive(Clone, Debug)]
@@ -19,9 +21,14 @@ pub(super) struct Load {
     pub(super) tile: Tile,
     /// Who began it.
     pub(super) actor: Actor,
-    pub(super) landed: bool,
-    /// Warps, one bit each, that are ordered with it: see [`order`].
+    /// The phase that counted it.
+    pub(super) landed: Option<u32>,
+    /// Epoch and stretch of its warp in which it began.
+    began: (u32, u32),
+    /// Warps, one bit each, that know that it has landed.
     pub(super) seen: u32,
+    /// mbarriers at which such warps have arrived since.
+    pub(super) carriers: BTreeSet<u32>,
 }
 
 impl Worker<'_> {
@@ -50,7 +57,9 @@ impl Worker<'_> {
             if !self.is_live(block, warp, lane, barrier) {
                 return Flow::Fail;
             }
+            let actor = Self::actor(block, warp, lane as u32);
             self.check_target(block, warp, lane, &request.tile);
+            self.check_stretches(block, warp, actor, &request.tile);
             // What lies beyond the tensor is zero.
             let mut bytes = std::mem::take(&mut block.bulk.buffer);
             bytes.clear();
@@ -65,13 +74,15 @@ impl Worker<'_> {
             block.bulk.buffer = bytes;
             let (begin, end) = (request.tile.at(), request.tile.end());
             // What landed in the same place before is known by this copy from now on: records do not pile up.
-            block.bulk.loads.retain(|load| !load.landed || !load.tile.meets(begin, end));
+            block.bulk.loads.retain(|load| load.landed.is_none() || !load.tile.meets(begin, end));
             block.bulk.loads.push(Load {
                 barrier,
                 tile: request.tile,
-                actor: Self::actor(block, warp, lane as u32),
-                landed: false,
-                seen: order::bit(warp.index),
+                actor,
+                landed: None,
+                began: (block.epoch, warp.stretch),
+                seen: 0,
+                carriers: BTreeSet::new(),
             });
         }
         self.progress += 1;
@@ -99,22 +110,25 @@ impl Worker<'_> {
         }
     }
 
-    /// Lets the copies land that are bound for the mbarrier at `address`, for which `lane` waits; `false` if that goes wrong.
-    pub(super) fn land(
-        &mut self,
-        block: &mut Block,
-        warp: &Warp,
-        lane: usize,
-        address: u32,
-    ) -> bool {
-        let Block { bulk, shared, .. } = block;
+    /// Lets the copies land that are bound for the mbarrier at `address`; `false` if they are more than it expects.
+    pub(super) fn land(&mut self, block: &mut Block, address: u32) -> bool {
+        let Block {
+            bulk,
+            shared,
+            epoch,
+            ..
+        } = block;
         let Some(barrier) = bulk.barriers.get_mut(&address) else {
             return false;
         };
-        let bound = |load: &&mut Load| load.barrier == address && !load.landed;
+        let bound = |load: &&mut Load| load.barrier == address && load.landed.is_none();
         let mut surplus = None;
         for load in bulk.loads.iter_mut().filter(bound) {
-            load.landed = true;
+            load.landed = Some(barrier.phase());
+            let (began, stretch) = load.began;
+            if began == *epoch {
+                barrier.gathered.land(began, load.actor.warp, stretch);
+            }
             for unit in load.tile.units() {
                 shared.arrive(unit, UNIT_BYTES);
             }
@@ -126,7 +140,6 @@ impl Worker<'_> {
         let Some((copier, misuse)) = surplus else {
             return true;
         };
-        let _ = (warp, lane);
         self.misused(copier, misuse, address);
         false
     }

@@ -5,6 +5,8 @@
 
 use crate::exec::notes::Actor;
 
+use super::order::Knowledge;
+
 /// Most arrivals of a phase, and most bytes of transactions that may be outstanding either way.
 const MOST: u32 = (1 << 20) - 1;
 
@@ -28,6 +30,10 @@ pub(super) struct Mbarrier {
     /// Whether anybody waits for the current phase in vain.
     pub(super) awaited: bool,
     pub(super) origin: Origin,
+    /// What those know who have arrived.
+    pub(super) gathered: Knowledge,
+    /// What of it was there when the last phase was complete: for those who wait.
+    pub(super) released: Knowledge,
 }
 
 /// Who initialised an mbarrier, and when.
@@ -35,7 +41,8 @@ pub(super) struct Mbarrier {
 pub(super) struct Origin {
     pub(super) actor: Actor,
     pub(super) epoch: u32,
-    pub(super) warp_syncs: u32,
+    pub(super) stretch: u32,
+    pub(super) syncs: u32,
 }
 
 /// Which phase a wait is for.
@@ -80,7 +87,19 @@ impl Mbarrier {
             transactions: 0,
             awaited: false,
             origin,
+            gathered: Knowledge::default(),
+            released: Knowledge::default(),
         })
+    }
+
+    /// The number of the current phase.
+    pub(super) fn phase(&self) -> u32 {
+        self.phase
+    }
+
+    /// Whether `phase` is the current one.
+    pub(super) fn is_in(&self, phase: u32) -> bool {
+        self.phase == phase
     }
 
     /// What an arrival at `address` returns before it counts.
@@ -137,6 +156,7 @@ impl Mbarrier {
             self.phase = self.phase.wrapping_add(1);
             self.pending = self.expected;
             self.awaited = false;
+            self.released = self.gathered.clone();
         }
         complete
     }
@@ -188,7 +208,8 @@ mod tests {
                 pc: None,
             },
             epoch: 0,
-            warp_syncs: 0,
+            stretch: 1,
+            syncs: 0,
         };
         Mbarrier::new(count, origin)
     }

@@ -30,11 +30,12 @@ pub(super) const WAIT_SYNCS: u32 = 2;
 impl Worker<'_> {
     /// The agent of a copy that a thread of the warp begins.
     pub(super) fn agent<'n>(&mut self, block: &'n Block, warp: &'n Warp) -> Now<'n> {
-        let warp_syncs = warp.warp_syncs + 1;
+        let warp_syncs = warp.syncs + 1;
         let interval = self.view.begin_interval(
             block.number,
             block.epoch,
             warp.index as u16,
+            warp.stretch,
             warp_syncs,
         );
         Now {

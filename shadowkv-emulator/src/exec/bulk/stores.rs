@@ -161,7 +161,7 @@ impl Worker<'_> {
             }
         }
         if !read_only {
-            warp.warp_syncs += WAIT_SYNCS;
+            warp.syncs += WAIT_SYNCS;
             warp.interval = 0;
         }
         Flow::Next

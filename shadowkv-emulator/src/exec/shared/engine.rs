@@ -134,6 +134,11 @@ impl Touched {
             .filter(|(_, bits)| *bits != 0)
     }
 
+    /// Whether the warp touched nothing since it was last compared.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dirty.iter().all(|bits| *bits == 0)
+    }
+
     /// Whether the warp touched the unit at `address` since it was last compared with others.
     pub(crate) fn touches(&self, address: u32) -> bool {
         let unit = (address >> 4) as usize;

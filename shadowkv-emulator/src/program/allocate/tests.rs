@@ -1,7 +1,7 @@
 //! Register allocation: what may share rows and what may not, on graphs made by hand and on random programs.
 
-use proptest::prelude::*;
 use super::{Allocation, Successors, Usage, allocate};
+use proptest::prelude::*;
 
 fn usage(reads: &[u32], writes: &[u32], successors: Successors) -> Usage {
     Usage {

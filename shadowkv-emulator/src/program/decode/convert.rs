@@ -15,7 +15,14 @@ impl<'a> Decoder<'a> {
             "cvt" => self.cvt(instruction, modifiers)?,
             "cvta" => {
                 let to_generic = !modifiers.take("to");
-                let space = match modifiers.take_any(&["global", "shared", "shared::cta", "local", "param", "const"]) {
+                let space = match modifiers.take_any(&[
+                    "global",
+                    "shared",
+                    "shared::cta",
+                    "local",
+                    "param",
+                    "const",
+                ]) {
                     Some("global") => AccessSpace::Global,
                     Some("shared" | "shared::cta") => AccessSpace::Shared,
                     Some("local") => AccessSpace::Local,

@@ -1,10 +1,7 @@
 //! Loads, stores, atomics and copies (PTX ISA, data movement instructions, asynchronous copies).
 
-use super::{CONSTANT, Code, Decoder, Modifiers, Result};
-use crate::memory::PARAM_WINDOW;
-use crate::program::{
-    Access, AccessSpace, Atomic, AtomicOperation, AtomicType, NONE, Order,
-};
+use super::{Code, Decoder, Modifiers, Result};
+use crate::program::{Access, AccessSpace, Atomic, AtomicOperation, AtomicType, Order};
 use crate::ptx::ast::{AddressBase, Instruction, Operand, ScalarType, Space};
 
 impl<'a> Decoder<'a> {
@@ -41,8 +38,12 @@ impl<'a> Decoder<'a> {
                 if order != Order::Weak {
                     self.communicates = true;
                 }
-                let mut draft = self.blank(Code::Fence(order));
-                draft.listed = u16::from(Self::fences_copies(&all));
+                let code = if Self::fences_copies(&all) {
+                    Code::ProxyFence
+                } else {
+                    Code::Fence(order)
+                };
+                let draft = self.blank(code);
                 self.emit(draft);
             }
             _ => return Ok(false),
@@ -71,7 +72,7 @@ impl<'a> Decoder<'a> {
         matches!(all, ["proxy", "async"] | ["proxy", "async", "shared::cta" | "shared::cluster"])
     }
 
-    fn space(modifiers: &mut Modifiers<'_>) -> AccessSpace {
+    pub(super) fn space(modifiers: &mut Modifiers<'_>) -> AccessSpace {
         match modifiers.take_any(&[
             "global",
             "shared",
@@ -112,8 +113,10 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn order(&mut self, modifiers: &mut Modifiers<'_>, load: bool) -> Order {
-        let found = modifiers.take_any(&["weak", "relaxed", "acquire", "release", "acq_rel", "volatile", "mmio"]);
+    pub(super) fn order(&mut self, modifiers: &mut Modifiers<'_>, load: bool) -> Order {
+        let found = modifiers.take_any(&[
+            "weak", "relaxed", "acquire", "release", "acq_rel", "volatile", "mmio",
+        ]);
         let scope = modifiers.take_any(&["cta", "cluster", "gpu", "sys"]);
         let order = match found {
             None | Some("weak") => Order::Weak,
@@ -132,7 +135,7 @@ impl<'a> Decoder<'a> {
         order
     }
 
-    fn cache_modifiers(modifiers: &mut Modifiers<'_>) -> bool {
+    pub(super) fn cache_modifiers(modifiers: &mut Modifiers<'_>) -> bool {
         for name in ["ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "unified"] {
             modifiers.take(name);
         }
@@ -158,7 +161,10 @@ impl<'a> Decoder<'a> {
         let space = self.refine(space, self.operand(1)?);
         Self::cache_modifiers(modifiers);
         let elements = Self::vector(modifiers);
-        let Some(ty) = modifiers.take_type().filter(|ty| ty.bytes() <= 8 && *ty != ScalarType::Pred) else {
+        let Some(ty) = modifiers
+            .take_type()
+            .filter(|ty| ty.bytes() <= 8 && *ty != ScalarType::Pred)
+        else {
             return Err(self.error("a type of at most 64 bits is expected"));
         };
         let members = Self::members(self.operand(0)?);
@@ -166,8 +172,9 @@ impl<'a> Decoder<'a> {
             return Err(self.error(&format!("{elements} destinations are expected")));
         }
         // A register may be wider than the element.
-        let wide = members.iter().any(|member| matches!(member, Operand::Register(register) if self.width_of(*register) == 2))
-            || ty.bytes() == 8;
+        let wide = members.iter().any(
+            |member| matches!(member, Operand::Register(register) if self.width_of(*register) == 2),
+        ) || ty.bytes() == 8;
         if space == AccessSpace::Param
             && elements == 1
             && let Some(offset) = self.is_parameter(self.operand(1)?)
@@ -207,7 +214,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn parameter_range(&self, offset: u64, bytes: u64) -> Result<()> {
-        if offset.checked_add(bytes).is_none_or(|end| end > u64::from(self.kernel.parameter_bytes)) {
+        if offset
+            .checked_add(bytes)
+            .is_none_or(|end| end > u64::from(self.kernel.parameter_bytes))
+        {
             return Err(self.error("this reads beyond the kernel's parameters"));
         }
         Ok(())
@@ -219,7 +229,10 @@ impl<'a> Decoder<'a> {
         let space = self.refine(space, self.operand(0)?);
         Self::cache_modifiers(modifiers);
         let elements = Self::vector(modifiers);
-        let Some(ty) = modifiers.take_type().filter(|ty| ty.bytes() <= 8 && *ty != ScalarType::Pred) else {
+        let Some(ty) = modifiers
+            .take_type()
+            .filter(|ty| ty.bytes() <= 8 && *ty != ScalarType::Pred)
+        else {
             return Err(self.error("a type of at most 64 bits is expected"));
         };
         let members = Self::members(self.operand(1)?);
@@ -227,8 +240,9 @@ impl<'a> Decoder<'a> {
             return Err(self.error(&format!("{elements} sources are expected")));
         }
         let (base, offset, wide_address) = self.address(0)?;
-        let wide = members.iter().any(|member| matches!(member, Operand::Register(register) if self.width_of(*register) == 2))
-            || ty.bytes() == 8;
+        let wide = members.iter().any(
+            |member| matches!(member, Operand::Register(register) if self.width_of(*register) == 2),
+        ) || ty.bytes() == 8;
         let mut registers = Vec::new();
         for member in members {
             registers.push(self.source(member, wide)?);
@@ -252,7 +266,11 @@ impl<'a> Decoder<'a> {
 
     fn atomic(&mut self, modifiers: &mut Modifiers<'_>, returns: bool) -> Result<()> {
         let order = self.order(modifiers, false);
-        let order = if order == Order::Weak { Order::Relaxed } else { order };
+        let order = if order == Order::Weak {
+            Order::Relaxed
+        } else {
+            order
+        };
         let space = Self::space(modifiers);
         Self::cache_modifiers(modifiers);
         modifiers.take("noftz");
@@ -273,7 +291,9 @@ impl<'a> Decoder<'a> {
             Some(ScalarType::F64) => AtomicType::F64,
             _ => return Err(self.error("this type is not supported")),
         };
-        let operation = match modifiers.take_any(&["add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"]) {
+        let operation = match modifiers.take_any(&[
+            "add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec",
+        ]) {
             Some("add") => AtomicOperation::Add,
             Some("min") => AtomicOperation::Min,
             Some("max") => AtomicOperation::Max,
@@ -288,9 +308,22 @@ impl<'a> Decoder<'a> {
         };
         let float = matches!(
             ty,
-            AtomicType::F16 | AtomicType::F16x2 | AtomicType::Bf16 | AtomicType::Bf16x2 | AtomicType::F32 | AtomicType::F64
+            AtomicType::F16
+                | AtomicType::F16x2
+                | AtomicType::Bf16
+                | AtomicType::Bf16x2
+                | AtomicType::F32
+                | AtomicType::F64
         );
-        if float && !matches!(operation, AtomicOperation::Add | AtomicOperation::Exch | AtomicOperation::Min | AtomicOperation::Max) {
+        if float
+            && !matches!(
+                operation,
+                AtomicOperation::Add
+                    | AtomicOperation::Exch
+                    | AtomicOperation::Min
+                    | AtomicOperation::Max
+            )
+        {
             return Err(self.error("this operation is not supported on this type"));
         }
         let first = usize::from(returns);
@@ -379,321 +412,5 @@ impl<'a> Decoder<'a> {
         (draft.list, draft.listed) = self.list(&registers);
         self.emit(draft);
         Ok(())
-    }
-
-    fn copy(&mut self, modifiers: &mut Modifiers<'_>) -> Result<()> {
-        if modifiers.take("reduce") || !modifiers.take("async") {
-            return Err(self.error("this form is not supported"));
-        }
-        if modifiers.take("bulk") {
-            return self.bulk_copy(modifiers);
-        }
-        if modifiers.take("commit_group") {
-            let draft = self.blank(Code::CpAsyncCommit);
-            self.emit(draft);
-            return Ok(());
-        }
-        if modifiers.take("wait_all") {
-            let draft = self.blank(Code::CpAsyncWaitAll);
-            self.emit(draft);
-            return Ok(());
-        }
-        if modifiers.take("wait_group") {
-            let Operand::Integer(groups) = self.operand(0)? else {
-                return Err(self.error("a number of groups is expected"));
-            };
-            let mut draft = self.blank(Code::CpAsyncWait);
-            draft.imm = *groups as i64;
-            self.emit(draft);
-            return Ok(());
-        }
-        let cached = modifiers.take_any(&["ca", "cg"]);
-        let to_shared = modifiers.take("shared") | modifiers.take("shared::cta");
-        let from_global = modifiers.take("global");
-        let hint = Self::cache_modifiers(modifiers);
-        if cached.is_none() || !to_shared || !from_global {
-            return Err(self.error("this form is not supported"));
-        }
-        let Operand::Integer(bytes) = self.operand(2)? else {
-            return Err(self.error("the size must be a number"));
-        };
-        if !matches!((bytes, cached), (4 | 8, Some("ca")) | (16, _)) {
-            return Err(self.error("the size must be 4, 8 or 16 bytes, and 16 with .cg"));
-        }
-        let (shared, shared_offset, wide_shared) = self.address(0)?;
-        let (global, global_offset, wide) = self.address(1)?;
-        if !wide {
-            return Err(self.error("global addresses are 64 bits"));
-        }
-        let operands = self.operand_count() - usize::from(hint);
-        let has_size = operands > 3;
-        let mut draft = self.blank(Code::CpAsync {
-            bytes: *bytes as u8,
-            has_size,
-            wide_shared,
-        });
-        if has_size {
-            draft.c = match self.operand(3)? {
-                Operand::Register(register) if self.width_of(*register) == 0 => {
-                    return Err(self.error("ignore-src predicates are not supported"));
-                }
-                operand => self.source(operand, false)?,
-            };
-        }
-        draft.a = shared;
-        draft.b = global;
-        // Both offsets in one number: 32 bits are enough for a shared one.
-        draft.imm = global_offset;
-        draft.list = shared_offset as u32;
-        self.emit(draft);
-        Ok(())
-    }
-
-    fn bulk_copy(&mut self, modifiers: &mut Modifiers<'_>) -> Result<()> {
-        if modifiers.take("commit_group") {
-            let draft = self.blank(Code::BulkCommit);
-            self.emit(draft);
-            return Ok(());
-        }
-        if modifiers.take("wait_group") {
-            let mut draft = self.blank(Code::BulkWait);
-            draft.listed = u16::from(modifiers.take("read"));
-            let Operand::Integer(groups) = self.operand(0)? else {
-                return Err(self.error("a number of groups is expected"));
-            };
-            draft.imm = *groups as i64;
-            self.emit(draft);
-            return Ok(());
-        }
-        if modifiers.take("prefetch") {
-            modifiers.take_all();
-            let draft = self.blank(Code::Nop);
-            self.emit(draft);
-            return Ok(());
-        }
-        let dimensions = if modifiers.take("tensor") {
-            modifiers.take("tile");
-            match modifiers.take_any(&["1d", "2d", "3d", "4d", "5d"]) {
-                Some("1d") => 1,
-                Some("2d") => 2,
-                Some("3d") => 3,
-                Some("4d") => 4,
-                Some("5d") => 5,
-                _ => return Err(self.error("the number of dimensions is missing")),
-            }
-        } else {
-            0
-        };
-        let all = modifiers.take_all();
-        let (load, rest) = match all.as_slice() {
-            ["shared::cluster" | "shared::cta", "global", rest @ ..] => (true, rest),
-            ["global", "shared::cta", rest @ ..] => (false, rest),
-            _ => return Err(self.error("this form is not supported")),
-        };
-        let completion = if load { "mbarrier::complete_tx::bytes" } else { "bulk_group" };
-        let known = |name: &&str| *name == completion || name.starts_with("L2::");
-        if !rest.contains(&completion) || !rest.iter().all(known) {
-            return Err(self.error("this form is not supported"));
-        }
-        if dimensions == 0 {
-            self.plain_copy(load)
-        } else {
-            self.tensor_copy(dimensions, load)
-        }
-    }
-
-    /// `[dst], [src], size, [mbar]` to shared memory, `[dst], [src], size` from it.
-    fn plain_copy(&mut self, load: bool) -> Result<()> {
-        let (shared_at, global_at) = if load { (0, 1) } else { (1, 0) };
-        let shared = self.shared_sum(shared_at, AccessSpace::Shared)?;
-        let (global, offset, wide) = self.address(global_at)?;
-        if !wide {
-            return Err(self.error("global addresses are 64 bits"));
-        }
-        let mut draft = self.blank(if load { Code::BulkLoad } else { Code::BulkStore });
-        draft.c = self.source_at(2, false)?;
-        let mut registers = Vec::new();
-        if load {
-            registers.push(self.shared_sum(3, AccessSpace::Shared)?);
-        }
-        (draft.a, draft.b) = if load { (shared, global) } else { (global, shared) };
-        draft.imm = offset;
-        (draft.list, draft.listed) = self.list(&registers);
-        self.emit(draft);
-        Ok(())
-    }
-
-    /// `[dst], [map, {coordinates}], [mbar]` to shared memory, `[map, {coordinates}], [src]` from it.
-    fn tensor_copy(&mut self, dimensions: u8, load: bool) -> Result<()> {
-        let (tensor_at, shared_at) = if load { (1, 0) } else { (0, 1) };
-        let shared = self.shared_sum(shared_at, AccessSpace::Shared)?;
-        let Operand::TensorAddress { base, coordinates } = self.operand(tensor_at)? else {
-            return Err(self.error("a tensor map and coordinates are expected"));
-        };
-        let (map, mut offset, wide) = self.address_base(base, 0)?;
-        if !wide {
-            return Err(self.error("the address of a tensor map is 64 bits"));
-        }
-        if let AddressBase::Symbol(symbol) = base {
-            match self.symbol_address(*symbol).1 {
-                Space::Param => offset = offset.wrapping_add(PARAM_WINDOW as i64),
-                Space::Global | Space::Const => {}
-                _ => return Err(self.error("a tensor map is a parameter or in global memory")),
-            }
-        }
-        if coordinates.len() != usize::from(dimensions) {
-            return Err(self.error(&format!("{dimensions} coordinates are expected")));
-        }
-        let mut registers = Vec::new();
-        for coordinate in coordinates {
-            registers.push(self.source(coordinate, false)?);
-        }
-        if load {
-            registers.push(self.shared_sum(2, AccessSpace::Shared)?);
-        }
-        let mut draft = self.blank(if load {
-            Code::TensorLoad { dimensions }
-        } else {
-            Code::TensorStore { dimensions }
-        });
-        draft.a = shared;
-        draft.b = map;
-        draft.imm = offset;
-        (draft.list, draft.listed) = self.list(&registers);
-        self.emit(draft);
-        Ok(())
-    }
-
-    fn mbarrier(&mut self, modifiers: &mut Modifiers<'_>) -> Result<()> {
-        let operation = modifiers.take_any(&[
-            "init", "inval", "arrive", "expect_tx", "try_wait", "test_wait",
-        ]);
-        let expect = operation == Some("arrive") && modifiers.take("expect_tx");
-        let parity = modifiers.take("parity");
-        // Clusters are single blocks: their order is that of the block.
-        modifiers.take_any(&["acquire", "release", "relaxed"]);
-        modifiers.take_any(&["cta", "cluster"]);
-        let space = Self::space(modifiers);
-        if !matches!(space, AccessSpace::Shared | AccessSpace::Generic) || !modifiers.take("b64") {
-            return Err(self.error("this form is not supported"));
-        }
-        match operation {
-            Some("init" | "inval" | "expect_tx") => {
-                let (base, offset) = self.shared_address(0, space)?;
-                let mut draft = self.blank(match operation {
-                    Some("init") => Code::MbarrierInit,
-                    Some("inval") => Code::MbarrierInval,
-                    _ => Code::MbarrierExpect,
-                });
-                draft.a = base;
-                draft.imm = offset;
-                if operation != Some("inval") {
-                    draft.b = self.source_at(1, false)?;
-                }
-                self.emit(draft);
-            }
-            Some("arrive") => {
-                let has_operand = self.operand_count() > 2;
-                if expect && !has_operand {
-                    return Err(self.error("a number of bytes is expected"));
-                }
-                let returns = matches!(self.operand(0)?, Operand::Register(_));
-                let (base, offset) = self.shared_address(1, space)?;
-                let mut draft = self.blank(Code::MbarrierArrive {
-                    has_count: has_operand && !expect,
-                    expect,
-                    returns,
-                });
-                draft.a = base;
-                draft.imm = offset;
-                // An arrival that must not complete the phase.
-                draft.listed = u16::from(modifiers.take("noComplete"));
-                if has_operand {
-                    draft.b = self.source_at(2, false)?;
-                }
-                if returns {
-                    draft.d = self.destination_at(0, true)?;
-                }
-                self.emit(draft);
-            }
-            Some("try_wait" | "test_wait") => {
-                let (base, offset) = self.shared_address(1, space)?;
-                let mut draft = self.blank(Code::MbarrierWait {
-                    parity,
-                    blocking: operation == Some("try_wait"),
-                });
-                draft.a = base;
-                draft.imm = offset;
-                // A time limit may follow: a wait that fails returns at once in any case.
-                draft.b = self.source_at(2, !parity)?;
-                draft.p = self.predicate(self.operand(0)?)?.0;
-                self.emit(draft);
-            }
-            _ => return Err(self.error("this form is not supported")),
-        }
-        Ok(())
-    }
-
-    /// Register of 32 bits and offset of an address in shared memory, whatever the form it is written in.
-    fn shared_address(&mut self, index: usize, space: AccessSpace) -> Result<(u32, i64)> {
-        if let Operand::Address {
-            base: AddressBase::Symbol(symbol),
-            offset,
-        } = self.operand(index)?
-        {
-            let (address, of) = self.symbol_address(*symbol);
-            if of != Space::Shared {
-                return Err(self.error("a variable in shared memory is expected"));
-            }
-            let address = address.wrapping_add_signed(*offset);
-            return Ok((self.constant(address, false), 0));
-        }
-        let (base, offset, wide) = self.address(index)?;
-        if !wide {
-            return Ok((base, offset));
-        }
-        // What does not fit 32 bits is beyond shared memory in any case: it stays so.
-        let offsets = if space == AccessSpace::Generic {
-            self.derived(Code::CvtaFromGeneric(AccessSpace::Shared), base, None, true)
-        } else {
-            base
-        };
-        let most = self.constant(u64::from(u32::MAX), true);
-        let low = self.derived(Code::MinU64, offsets, Some(most), true);
-        let narrow = self.derived(Code::CvtLow32, low, None, false);
-        Ok((narrow, offset))
-    }
-
-    /// An address in shared memory as one register.
-    fn shared_sum(&mut self, index: usize, space: AccessSpace) -> Result<u32> {
-        let (base, offset) = self.shared_address(index, space)?;
-        if offset == 0 {
-            return Ok(base);
-        }
-        let offset = self.constant(offset as u64, false);
-        Ok(self.derived(Code::Add32, base, Some(offset), false))
-    }
-
-    /// A register computed from others before the instruction at hand, of 64 bits if `wide`.
-    fn derived(&mut self, code: Code, a: u32, b: Option<u32>, wide: bool) -> u32 {
-        let register = self.temporary(if wide { 2 } else { 1 });
-        let reads = std::mem::take(&mut self.reads);
-        let writes = std::mem::replace(&mut self.writes, vec![register]);
-        let guard = std::mem::replace(&mut self.guard, (0, 0));
-        self.reads = [Some(a), b]
-            .into_iter()
-            .flatten()
-            .filter(|source| source & CONSTANT == 0)
-            .collect();
-        let mut draft = self.blank(code);
-        draft.d = register;
-        draft.a = a;
-        draft.b = b.unwrap_or(NONE);
-        self.emit(draft);
-        self.reads = reads;
-        self.writes = writes;
-        self.guard = guard;
-        self.reads.push(register);
-        register
     }
 }

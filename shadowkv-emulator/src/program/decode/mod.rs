@@ -10,10 +10,13 @@ use crate::ptx::ast::{
 };
 
 mod alu;
+mod bulk;
 mod control;
 mod convert;
+mod copies;
 mod memory;
 mod modifiers;
+mod select;
 mod warp;
 
 use modifiers::Modifiers;
@@ -32,9 +35,9 @@ pub struct DecodeError {
 
 /// Where variables of module scope have been put.
 #[derive(Clone, Debug, Default)]
-pub struct Windows {
+pub(crate) struct Windows {
     /// Address of each of the module's variables; 0 for shared ones.
-    pub variables: Vec<u64>,
+    pub(crate) variables: Vec<u64>,
 }
 
 /// Marks a constant among the registers of a draft.
@@ -48,7 +51,7 @@ type Result<T> = std::result::Result<T, DecodeError>;
 /// # Errors
 ///
 /// The first instruction that the emulator does not know, or that contradicts its operands' types.
-pub fn decode(module: &Module, kernel: &ast::Kernel, windows: &Windows) -> Result<Program> {
+pub(crate) fn decode(module: &Module, kernel: &ast::Kernel, windows: &Windows) -> Result<Program> {
     let mut decoder = Decoder::new(module, kernel, windows)?;
     let mut starts = Vec::with_capacity(kernel.instructions.len() + 1);
     for instruction in &kernel.instructions {
@@ -103,8 +106,7 @@ impl<'a> Decoder<'a> {
             let width = match register.ty {
                 ScalarType::Pred => 0,
                 ScalarType::B128 => {
-                    let reason =
-                        format!("128-bit register `{}` is not supported", register.name);
+                    let reason = format!("128-bit register `{}` is not supported", register.name);
                     return Err(error(reason, kernel.position));
                 }
                 ty if ty.bytes() == 8 => 2,
@@ -113,9 +115,9 @@ impl<'a> Decoder<'a> {
             widths.push(width);
             predicates.push(if width == 0 { predicate_count } else { 0 });
             if width == 0 {
-                predicate_count = predicate_count.checked_add(1).ok_or_else(|| {
-                    error("more than 65535 predicates".into(), kernel.position)
-                })?;
+                predicate_count = predicate_count
+                    .checked_add(1)
+                    .ok_or_else(|| error("more than 65535 predicates".into(), kernel.position))?;
             }
         }
         let mut static_shared = 0_u64;
@@ -359,7 +361,7 @@ impl<'a> Decoder<'a> {
         };
         let register = self.temporary(if wide { 2 } else { 1 });
         let reads = std::mem::take(&mut self.reads);
-        let guard = std::mem::replace(&mut self.guard, (0, 0));
+        let guard = std::mem::take(&mut self.guard);
         self.writes.push(register);
         let mut draft = self.blank(Code::ReadSpecial(special));
         draft.d = register;
@@ -496,8 +498,18 @@ impl<'a> Decoder<'a> {
         // The row of absent operands.
         let absent = rows;
         let first = (rows + 1).next_multiple_of(2);
-        let allocation = allocate::allocate(&self.widths, &self.usages);
-        let rows = first + allocation.rows;
+        // A lane of a 64-bit register lies elsewhere in its two rows than in a 32-bit one's: while lanes are apart, one kind
+        // must not be given rows of the other.
+        let of_width = |width: u8| -> Vec<u8> {
+            self.widths
+                .iter()
+                .map(|&own| if own == width { own } else { 0 })
+                .collect()
+        };
+        let wide = allocate::allocate(&of_width(2), &self.usages);
+        let narrow = allocate::allocate(&of_width(1), &self.usages);
+        let first_narrow = first + wide.rows;
+        let rows = first_narrow + narrow.rows;
         if rows > u32::from(u16::MAX) {
             return Err(DecodeError {
                 position: self.kernel.position,
@@ -510,8 +522,10 @@ impl<'a> Decoder<'a> {
                 absent
             } else if register & CONSTANT != 0 {
                 constant_rows[(register & !CONSTANT) as usize]
+            } else if self.widths[register as usize] == 2 {
+                first + wide.row[register as usize]
             } else {
-                first + allocation.row[register as usize]
+                first_narrow + narrow.row[register as usize]
             };
             row as u16
         };

@@ -18,10 +18,8 @@ pub(super) fn special(name: &str) -> Option<Special> {
         return Some(match base {
             "tid" => Special::Tid(axis),
             "ntid" => Special::Ntid(axis),
-            "ctaid" => Special::Ctaid(axis),
-            "nctaid" => Special::Nctaid(axis),
-            "clusterid" => Special::Ctaid(axis),
-            "nclusterid" => Special::Nctaid(axis),
+            "ctaid" | "clusterid" => Special::Ctaid(axis),
+            "nctaid" | "nclusterid" => Special::Nctaid(axis),
             "cluster_ctaid" => Special::Zero,
             "cluster_nctaid" => Special::One,
             _ => return None,

@@ -1,0 +1,133 @@
+//! The emulated GPU as a device to verify on.
+
+use shadowkv_emulator as emulator;
+use shadowkv_emulator::{GpuModel, LaunchConfig, Module};
+use shadowkv_runtime::manifest::{LaunchDims, MemoryKind};
+use shadowkv_runtime::nvrtc::Arch;
+
+use super::device::{Backend, Counters, Device, DeviceError, Finding, Observed};
+use crate::compile::CompiledKernel;
+
+/// Instructions (of whole warps) after which a launch is given up: a hundred times the longest case's.
+const MOST_INSTRUCTIONS: u64 = 2_000_000_000;
+
+/// GPUs emulated on the CPU, from the PTX that a real one would be given.
+#[derive(Clone, Debug)]
+pub struct EmulatedGpu {
+    model: GpuModel,
+}
+
+impl EmulatedGpu {
+    /// GPUs of a model.
+    pub fn new(model: GpuModel) -> EmulatedGpu {
+        EmulatedGpu { model }
+    }
+
+    /// GPUs that run what is compiled for `arch`.
+    pub fn for_arch(arch: Arch) -> EmulatedGpu {
+        EmulatedGpu::new(GpuModel::for_target(arch.name()))
+    }
+}
+
+impl Backend for EmulatedGpu {
+    type Kernel = emulator::Kernel;
+    type Device = EmulatedDevice;
+
+    fn name(&self) -> String {
+        format!("emulated {}", self.model.name)
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.model.multiprocessors
+    }
+
+    fn load(&self, kernel: &CompiledKernel) -> Result<emulator::Kernel, DeviceError> {
+        let loaded =
+            Module::load(&kernel.ptx).and_then(|module| module.kernel(&kernel.resources.entry));
+        loaded.map_err(|error| DeviceError::new(format!("load `{}`", kernel.kernel), &error))
+    }
+
+    fn device(&self) -> Result<EmulatedDevice, DeviceError> {
+        // Cases run side by side; a launch does not spread out itself.
+        let device = emulator::Device::new(self.model.clone())
+            .with_workers(1)
+            .with_most_instructions(MOST_INSTRUCTIONS);
+        Ok(EmulatedDevice { device })
+    }
+}
+
+/// One emulated GPU.
+#[derive(Debug)]
+pub struct EmulatedDevice {
+    device: emulator::Device,
+}
+
+impl Device for EmulatedDevice {
+    type Kernel = emulator::Kernel;
+
+    fn allocate(&mut self, name: &str, bytes: u64, kind: MemoryKind) -> Result<u64, DeviceError> {
+        let address = match kind {
+            MemoryKind::Device => self.device.allocate(name, bytes),
+            MemoryKind::MappedHost => self.device.allocate_mapped(name, bytes),
+        };
+        address.map_err(|error| {
+            DeviceError::new(format!("allocate {bytes} bytes for `{name}`"), &error)
+        })
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        let written = self.device.write(address, bytes);
+        written.map_err(|error| DeviceError::new("write to the device", &error))
+    }
+
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let read = self.device.read(address, bytes);
+        read.map_err(|error| DeviceError::new("read from the device", &error))
+    }
+
+    fn written(&self, address: u64, bytes: u64) -> Result<Option<Vec<bool>>, DeviceError> {
+        let defined = self.device.defined(address, bytes);
+        defined
+            .map(Some)
+            .map_err(|error| DeviceError::new("tell what was written", &error))
+    }
+
+    fn launch(
+        &mut self,
+        kernel: &emulator::Kernel,
+        dims: LaunchDims,
+        parameters: &[u8],
+    ) -> Result<Observed, DeviceError> {
+        let config = LaunchConfig {
+            shared_bytes: dims.shared_bytes,
+            ..LaunchConfig::new(dims.grid, dims.threads)
+        };
+        let launched = self.device.launch(kernel, &config, parameters);
+        let report = launched.map_err(|error| DeviceError::new("launch", &error))?;
+        let finding = |finding: &emulator::Finding| Finding {
+            kind: finding.kind.to_string(),
+            text: finding.to_string(),
+        };
+        Ok(Observed {
+            findings: report.findings.iter().map(finding).collect(),
+            counters: Some(counters(&report.counters)),
+        })
+    }
+}
+
+fn counters(counted: &emulator::Counters) -> Counters {
+    let emulator::Counters { total, unique, .. } = counted;
+    Counters {
+        read_bytes: total.device_read_bytes,
+        written_bytes: total.device_written_bytes,
+        unique_read_bytes: unique.device_read_bytes,
+        unique_written_bytes: unique.device_written_bytes,
+        host_bytes: total.host_read_bytes,
+        sectors: total.sectors,
+        ideal_sectors: total.ideal_sectors,
+        wavefronts: total.wavefronts,
+        ideal_wavefronts: total.ideal_wavefronts,
+        warp_instructions: total.warps,
+        tensor_flops: total.tensor_operations,
+    }
+}
