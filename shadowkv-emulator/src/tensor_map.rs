@@ -3,8 +3,14 @@
 //! A tensor map is opaque to kernels, 128 bytes of them. Those of the emulated device hold the same fields as the driver's in
 //! an order of their own, behind a word that tells them from anything else.
 
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::TensorMapError;
+
 /// How the copy engine permutes the 16-byte units of a tile in shared memory (PTX ISA, swizzling modes): the bits of the
-/// address that number a unit within its row are XORed with those that number the 128-byte line.
+/// address that number a unit within its row are combined (exclusive or) with those that number the 128-byte line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Swizzle {
     /// Rows one after the other.
@@ -34,83 +40,6 @@ impl Swizzle {
         let mask = self.span().map_or(0, |span| span / 16 - 1);
         address ^ ((address >> 7 & mask) << 4)
     }
-}
-
-/// Why the driver would refuse to make a tensor map (CUDA driver API, `cuTensorMapEncodeTiled`).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TensorMapError {
-    /// No dimensions, or too many.
-    #[error("a tensor of {found} dimensions; 1 to 5 are possible")]
-    Rank {
-        /// Dimensions given.
-        found: usize,
-    },
-    /// Lists that do not fit each other.
-    #[error("{found} {what} for a tensor of {rank} dimensions; there must be {expected}")]
-    Count {
-        /// What there are too many or too few of.
-        what: &'static str,
-        /// Dimensions.
-        rank: usize,
-        /// How many were given.
-        found: usize,
-        /// How many there must be.
-        expected: usize,
-    },
-    /// No element of any type has this size.
-    #[error("elements of {bytes} bytes; 1, 2, 4 and 8 are possible")]
-    Element {
-        /// The size, bytes.
-        bytes: u32,
-    },
-    /// The tensor begins at an odd place.
-    #[error("the tensor begins at {address:#x}, no multiple of 16")]
-    Address {
-        /// The address.
-        address: u64,
-    },
-    /// A dimension is empty or too large.
-    #[error("dimension {index} has {size} elements; 1 to 2^32 are possible")]
-    Dimension {
-        /// Number of the dimension, the innermost is 0.
-        index: usize,
-        /// Elements.
-        size: u64,
-    },
-    /// A stride is odd or too large.
-    #[error("dimension {index} has a stride of {bytes} bytes; it must be a multiple of 16 below 2^40")]
-    Stride {
-        /// Number of the dimension, the innermost is 0.
-        index: usize,
-        /// Bytes.
-        bytes: u64,
-    },
-    /// A tile is empty or too large.
-    #[error("tiles have {size} elements in dimension {index}; 1 to 256 are possible")]
-    Box {
-        /// Number of the dimension, the innermost is 0.
-        index: usize,
-        /// Elements.
-        size: u32,
-    },
-    /// Rows of a tile are no multiple of 16 bytes.
-    #[error("rows of a tile have {bytes} bytes, no multiple of 16")]
-    Row {
-        /// Bytes of a row.
-        bytes: u32,
-    },
-    /// Rows of a tile are longer than its swizzle spans.
-    #[error("rows of a tile have {bytes} bytes, and its swizzle spans {span}")]
-    Swizzle {
-        /// Bytes of a row.
-        bytes: u32,
-        /// Bytes that the swizzle spans.
-        span: u32,
-    },
-    /// Bytes that are no tensor map.
-    #[error("these 128 bytes are no tensor map of an emulated device")]
-    Unknown,
 }
 
 /// A tensor in global memory and the tiles in which it is copied, as `cuTensorMapEncodeTiled` describes them: tiled,
@@ -194,7 +123,9 @@ impl TensorMap {
 
     /// Bytes of a row of a tile.
     pub(crate) fn row_bytes(&self) -> u32 {
-        self.tile.first().map_or(0, |size| size * self.element_bytes)
+        self.tile
+            .first()
+            .map_or(0, |size| size * self.element_bytes)
     }
 
     pub(crate) fn address(&self) -> u64 {
@@ -265,9 +196,15 @@ impl TensorMap {
             128 => Swizzle::Bytes128,
             _ => return Err(TensorMapError::Unknown),
         };
-        let tile: Vec<u32> = (0..rank).map(|_| u32::from(u16::from_le_bytes(fields.take()))).collect();
-        let dimensions: Vec<u64> = (0..rank).map(|_| u64::from_le_bytes(fields.take())).collect();
-        let strides: Vec<u64> = (1..rank).map(|_| u64::from_le_bytes(fields.take())).collect();
+        let tile: Vec<u32> = (0..rank)
+            .map(|_| u32::from(u16::from_le_bytes(fields.take())))
+            .collect();
+        let dimensions: Vec<u64> = (0..rank)
+            .map(|_| u64::from_le_bytes(fields.take()))
+            .collect();
+        let strides: Vec<u64> = (1..rank)
+            .map(|_| u64::from_le_bytes(fields.take()))
+            .collect();
         TensorMap::tiled(u32::from(element_bytes), address)
             .dimensions(&dimensions)
             .strides(&strides)
@@ -327,18 +264,28 @@ impl TensorMapBuilder {
         if !(1..=MOST).contains(&rank) {
             return Err(TensorMapError::Rank { found: rank });
         }
-        for (what, found, expected) in
-            [("strides", self.strides.len(), rank - 1), ("sizes of a tile", self.tile.len(), rank)]
-        {
+        for (what, found, expected) in [
+            ("strides", self.strides.len(), rank - 1),
+            ("sizes of a tile", self.tile.len(), rank),
+        ] {
             if found != expected {
-                return Err(TensorMapError::Count { what, rank, found, expected });
+                return Err(TensorMapError::Count {
+                    what,
+                    rank,
+                    found,
+                    expected,
+                });
             }
         }
         if !matches!(self.element_bytes, 1 | 2 | 4 | 8) {
-            return Err(TensorMapError::Element { bytes: self.element_bytes });
+            return Err(TensorMapError::Element {
+                bytes: self.element_bytes,
+            });
         }
         if !self.address.is_multiple_of(16) {
-            return Err(TensorMapError::Address { address: self.address });
+            return Err(TensorMapError::Address {
+                address: self.address,
+            });
         }
         for (index, &size) in self.dimensions.iter().enumerate() {
             if !(1..=1 << 32).contains(&size) {
@@ -347,7 +294,10 @@ impl TensorMapBuilder {
         }
         for (index, &bytes) in self.strides.iter().enumerate() {
             if !bytes.is_multiple_of(16) || bytes >= 1 << 40 {
-                return Err(TensorMapError::Stride { index: index + 1, bytes });
+                return Err(TensorMapError::Stride {
+                    index: index + 1,
+                    bytes,
+                });
             }
         }
         for (index, &size) in self.tile.iter().enumerate() {
@@ -355,7 +305,10 @@ impl TensorMapBuilder {
                 return Err(TensorMapError::Box { index, size });
             }
         }
-        let bytes = self.tile.first().map_or(0, |size| size * self.element_bytes);
+        let bytes = self
+            .tile
+            .first()
+            .map_or(0, |size| size * self.element_bytes);
         if !bytes.is_multiple_of(16) {
             return Err(TensorMapError::Row { bytes });
         }
@@ -376,6 +329,3 @@ impl TensorMapBuilder {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -309,9 +309,15 @@ impl Worker<'_> {
                 number: warp.stretch,
                 touched: std::mem::replace(&mut warp.touched, fresh),
             });
-            let mut mine = block.stretches.iter().rev().filter(|stretch| stretch.warp == warp.index);
+            let mut mine = block
+                .stretches
+                .iter()
+                .rev()
+                .filter(|stretch| stretch.warp == warp.index);
             if let Some(last) = mine.nth(KEPT).map(|stretch| stretch.number) {
-                block.forget_stretches(|stretch| stretch.warp != warp.index || stretch.number > last);
+                block.forget_stretches(|stretch| {
+                    stretch.warp != warp.index || stretch.number > last
+                });
             }
         }
         warp.order[warp.index as usize] = warp.stretch;

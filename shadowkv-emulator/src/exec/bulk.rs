@@ -1,4 +1,4 @@
-//! mbarrier and the copy engine (PTX ISA, mbarrier; cp.async.bulk; cp.async.bulk.tensor): sm_90.
+//! mbarrier and the copy engine (PTX ISA, mbarrier; cp.async.bulk; cp.async.bulk.tensor): `sm_90`.
 //!
 //! A copy is made at once, and counts as on its way until it is waited for: a load until somebody waits for the current phase
 //! of its mbarrier, a store until its thread waits for its group. What touches its bytes in between is found by the marks in
@@ -79,7 +79,10 @@ impl Bulk {
             );
         }
         let stores = self.groups.values().flat_map(Groups::pending);
-        if let Some(store) = stores.into_iter().find(|store| store.tile.meets(address, end)) {
+        if let Some(store) = stores
+            .into_iter()
+            .find(|store| store.tile.meets(address, end))
+        {
             return (
                 FindingKind::CopyInFlight,
                 "shared memory that a bulk copy may still read",
@@ -155,8 +158,13 @@ impl Worker<'_> {
             _ => {
                 let actor = Self::actor(block, warp, lanes.trailing_zeros());
                 let message = "the emulator does not execute this instruction";
-                self.notes
-                    .add(FindingKind::InvalidCopy, actor, None, message, String::new());
+                self.notes.add(
+                    FindingKind::InvalidCopy,
+                    actor,
+                    None,
+                    message,
+                    String::new(),
+                );
                 Flow::Fail
             }
         }
@@ -167,13 +175,23 @@ impl Worker<'_> {
         let loads = block.bulk.loads.iter().filter(|load| load.landed.is_none());
         for load in loads {
             let message = "the block ends while this copy is on its way to its shared memory";
-            self.notes
-                .add(FindingKind::CopyInFlight, load.actor, None, message, String::new());
+            self.notes.add(
+                FindingKind::CopyInFlight,
+                load.actor,
+                None,
+                message,
+                String::new(),
+            );
         }
         for store in block.bulk.groups.values().flat_map(Groups::pending) {
             let message = "the block ends while this copy may still read its shared memory";
-            self.notes
-                .add(FindingKind::CopyInFlight, store.actor, None, message, String::new());
+            self.notes.add(
+                FindingKind::CopyInFlight,
+                store.actor,
+                None,
+                message,
+                String::new(),
+            );
         }
     }
 }

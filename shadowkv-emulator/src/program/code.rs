@@ -5,8 +5,8 @@ use crate::arith::half::HalfOperation;
 use crate::arith::tensor::MmaKind;
 
 use super::operations::{
-    Access, AccessSpace, Arrival, Atomic, BarrierKind, Compare, CompareType, Order, Redux, SetP, Shuffle,
-    Special, Vote,
+    Access, AccessSpace, Arrival, Atomic, BarrierKind, Compare, CompareType, Order, Redux, SetP,
+    Shuffle, Special, Vote,
 };
 
 /// What to do. Operands are in [`super::Inst`]: `d` the destination, `a`, `b`, `c` the sources, `p` and `q` predicates, `imm` a

@@ -26,7 +26,7 @@ fn outcome(body: &str) -> (LaunchReport, Vec<u32>) {
     let out = device.allocate("out", 256).unwrap();
     device.write(out, &[0; 256]).unwrap();
     let ptx = module(".param .u64 out", &format!("{BEGIN}{body}"));
-    let report = run(&mut device, &ptx, 64, Parameters::default().address(out));
+    let report = run(&mut device, &ptx, 64, &Parameters::default().address(out));
     let mut bytes = vec![0; 256];
     device.read(out, &mut bytes).unwrap();
     let words = bytes
@@ -48,7 +48,11 @@ fn assert_found(kind: FindingKind, words: &str, body: &str) {
     let (report, _) = outcome(body);
     assert_eq!(kinds(&report.findings), [kind], "{}", report.to_text());
     let said = |message: &str| message.contains(words);
-    assert!(report.findings.iter().any(|finding| said(&finding.message)), "{}", report.to_text());
+    assert!(
+        report.findings.iter().any(|finding| said(&finding.message)),
+        "{}",
+        report.to_text()
+    );
 }
 
 /// Every thread stores a word, arrives, waits, and reads the word of a thread of the other warp; twice.
@@ -106,7 +110,9 @@ fn arrivals() {
     let wait = "mbarrier.try_wait.parity.shared.b64 %p3, [%r2], %r10;";
     let lanes = |one: &str| {
         // One lane of each warp arrives for all 32.
-        format!("bar.warp.sync 0xffffffff;\nand.b32 %r9, %r1, 31;\nsetp.eq.u32 %p5, %r9, 0;\n@%p5 {one}")
+        format!(
+            "bar.warp.sync 0xffffffff;\nand.b32 %r9, %r1, 31;\nsetp.eq.u32 %p5, %r9, 0;\n@%p5 {one}"
+        )
     };
     for arrive in [
         "mbarrier.arrive.release.cta.shared::cta.b64 %rd4, [%r2];".to_owned(),
@@ -126,15 +132,28 @@ fn addresses_of_every_form() {
     let arrive = "mbarrier.arrive.shared.b64 _, [%r2];";
     let generic = "cvt.u64.u32 %rd5, %r2;\ncvta.shared.u64 %rd6, %rd5;\n";
     for body in [
-        exchange("mbarrier.arrive.shared.b64 _, [bars];", "mbarrier.test_wait.parity.shared.b64 %p3, [bars+0], %r10;"),
-        exchange(&format!("{generic}mbarrier.arrive.b64 _, [%rd6];"), "mbarrier.test_wait.parity.b64 %p3, [%rd6], %r10;"),
-        exchange(&format!("{generic}add.s64 %rd5, %rd5, 8;\nmbarrier.arrive.shared.b64 _, [%rd5+-8];"), wait),
+        exchange(
+            "mbarrier.arrive.shared.b64 _, [bars];",
+            "mbarrier.test_wait.parity.shared.b64 %p3, [bars+0], %r10;",
+        ),
+        exchange(
+            &format!("{generic}mbarrier.arrive.b64 _, [%rd6];"),
+            "mbarrier.test_wait.parity.b64 %p3, [%rd6], %r10;",
+        ),
+        exchange(
+            &format!("{generic}add.s64 %rd5, %rd5, 8;\nmbarrier.arrive.shared.b64 _, [%rd5+-8];"),
+            wait,
+        ),
         exchange(arrive, wait),
     ] {
         assert_eq!(assert_clean_body(&body), exchanged());
     }
     // A generic address elsewhere.
-    assert_found(FindingKind::OutOfBounds, "beyond shared memory", "@%p1 mbarrier.init.b64 [%rd1], 1;\n");
+    assert_found(
+        FindingKind::OutOfBounds,
+        "beyond shared memory",
+        "@%p1 mbarrier.init.b64 [%rd1], 1;\n",
+    );
 }
 
 #[test]
@@ -150,7 +169,10 @@ fn memory_is_handed_over() {
     let arrive = "mbarrier.arrive.shared.b64 _, [bars];";
     let wait = "mbarrier.try_wait.parity.shared.b64 %p3, [bars], 0;\n@!%p3 bra TAKE;";
     let words = assert_clean_body(&hand(arrive, wait));
-    assert_eq!(words[32..], (0..32).map(|lane| 2 * lane).collect::<Vec<_>>());
+    assert_eq!(
+        words[32..],
+        (0..32).map(|lane| 2 * lane).collect::<Vec<_>>()
+    );
     assert_found(FindingKind::Race, "", &hand("", ""));
     // A wait for the wrong phase passes at once: the reads are not ordered, and this warp may come first.
     let wrong = wait.replace("[bars], 0", "[bars], 1");
@@ -162,16 +184,46 @@ fn memory_is_handed_over() {
 fn wrong_use() {
     let ready = "@%p1 mbarrier.init.shared.b64 [%r2], 2;\nbar.sync 0;\n";
     let cases = [
-        ("nobody has initialised", "@%p1 mbarrier.arrive.shared.b64 _, [%r2];\n".to_owned()),
-        ("nobody has initialised", "@%p1 mbarrier.test_wait.parity.shared.b64 %p3, [%r2+8], 0;\n".to_owned()),
-        ("0 arrivals", "@%p1 mbarrier.init.shared.b64 [%r2], 0;\n".to_owned()),
-        ("1048576 arrivals", "@%p1 mbarrier.init.shared.b64 [%r2], 1048576;\n".to_owned()),
-        ("one already", format!("{ready}@%p1 mbarrier.init.shared.b64 [%r2], 1;\n")),
-        ("3 arrivals where the phase lacks 2", format!("{ready}@%p1 mbarrier.arrive.shared.b64 _, [%r2], 3;\n")),
-        ("must not complete", format!("{ready}@%p1 mbarrier.arrive.noComplete.shared.b64 %rd4, [%r2], 2;\n")),
-        ("a parity of 2", format!("{ready}@%p1 mbarrier.test_wait.parity.shared.b64 %p3, [%r2], 2;\n")),
-        ("no arrival", format!("{ready}@%p1 mbarrier.test_wait.shared.b64 %p3, [%r2], %rd3;\n")),
-        ("1048576 bytes", format!("{ready}@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r2], 1048576;\n")),
+        (
+            "nobody has initialised",
+            "@%p1 mbarrier.arrive.shared.b64 _, [%r2];\n".to_owned(),
+        ),
+        (
+            "nobody has initialised",
+            "@%p1 mbarrier.test_wait.parity.shared.b64 %p3, [%r2+8], 0;\n".to_owned(),
+        ),
+        (
+            "0 arrivals",
+            "@%p1 mbarrier.init.shared.b64 [%r2], 0;\n".to_owned(),
+        ),
+        (
+            "1048576 arrivals",
+            "@%p1 mbarrier.init.shared.b64 [%r2], 1048576;\n".to_owned(),
+        ),
+        (
+            "one already",
+            format!("{ready}@%p1 mbarrier.init.shared.b64 [%r2], 1;\n"),
+        ),
+        (
+            "3 arrivals where the phase lacks 2",
+            format!("{ready}@%p1 mbarrier.arrive.shared.b64 _, [%r2], 3;\n"),
+        ),
+        (
+            "must not complete",
+            format!("{ready}@%p1 mbarrier.arrive.noComplete.shared.b64 %rd4, [%r2], 2;\n"),
+        ),
+        (
+            "a parity of 2",
+            format!("{ready}@%p1 mbarrier.test_wait.parity.shared.b64 %p3, [%r2], 2;\n"),
+        ),
+        (
+            "no arrival",
+            format!("{ready}@%p1 mbarrier.test_wait.shared.b64 %p3, [%r2], %rd3;\n"),
+        ),
+        (
+            "1048576 bytes",
+            format!("{ready}@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r2], 1048576;\n"),
+        ),
         (
             "a state of phase 0; the mbarrier is in phase 2",
             format!(
@@ -181,18 +233,41 @@ fn wrong_use() {
         ),
         (
             "nobody has initialised",
-            format!("{ready}@%p1 mbarrier.inval.shared.b64 [%r2];\n@%p1 mbarrier.arrive.shared.b64 _, [%r2];\n"),
+            format!(
+                "{ready}@%p1 mbarrier.inval.shared.b64 [%r2];\n@%p1 mbarrier.arrive.shared.b64 _, [%r2];\n"
+            ),
         ),
-        ("read of shared memory that is an mbarrier", format!("{ready}@%p1 ld.shared.u32 %r7, [%r2];\n")),
-        ("write of shared memory that is an mbarrier", format!("{ready}@%p1 st.shared.u32 [%r2+4], %r1;\n")),
-        ("init of an mbarrier that is one already", "mbarrier.init.shared.b64 [%r2], 64;\n".to_owned()),
+        (
+            "read of shared memory that is an mbarrier",
+            format!("{ready}@%p1 ld.shared.u32 %r7, [%r2];\n"),
+        ),
+        (
+            "write of shared memory that is an mbarrier",
+            format!("{ready}@%p1 st.shared.u32 [%r2+4], %r1;\n"),
+        ),
+        (
+            "init of an mbarrier that is one already",
+            "mbarrier.init.shared.b64 [%r2], 64;\n".to_owned(),
+        ),
     ];
     for (words, body) in cases {
         assert_found(FindingKind::InvalidMbarrier, words, &body);
     }
-    assert_found(FindingKind::Misaligned, "multiple of 8", "@%p1 mbarrier.init.shared.b64 [%r2+4], 1;\n");
-    assert_found(FindingKind::OutOfBounds, "beyond shared memory", "@%p1 mbarrier.init.shared.b64 [%r2+272], 1;\n");
-    assert_found(FindingKind::OutOfBounds, "beyond shared memory", "@%p1 mbarrier.init.shared.b64 [%r2+-8], 1;\n");
+    assert_found(
+        FindingKind::Misaligned,
+        "multiple of 8",
+        "@%p1 mbarrier.init.shared.b64 [%r2+4], 1;\n",
+    );
+    assert_found(
+        FindingKind::OutOfBounds,
+        "beyond shared memory",
+        "@%p1 mbarrier.init.shared.b64 [%r2+272], 1;\n",
+    );
+    assert_found(
+        FindingKind::OutOfBounds,
+        "beyond shared memory",
+        "@%p1 mbarrier.init.shared.b64 [%r2+-8], 1;\n",
+    );
 }
 
 #[test]
@@ -216,8 +291,12 @@ fn inval_under_a_copy() {
 @%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [words], [%rd1], 16, [%r2];
 @%p1 mbarrier.inval.shared.b64 [%r2];
 ";
-    let (report, _) = outcome(&body.replace(".b8 words", ".b8 words"));
-    assert!(kinds(&report.findings).contains(&FindingKind::InvalidMbarrier), "{}", report.to_text());
+    let (report, _) = outcome(body);
+    assert!(
+        kinds(&report.findings).contains(&FindingKind::InvalidMbarrier),
+        "{}",
+        report.to_text()
+    );
 }
 
 #[test]
@@ -225,7 +304,11 @@ fn initialisation_comes_first() {
     let use_it = "mbarrier.arrive.shared.b64 _, [%r2];\n";
     let init = "@%p1 mbarrier.init.shared.b64 [%r2], 64;\n";
     assert_clean_body(&format!("{init}bar.sync 0;\n{use_it}"));
-    assert_found(FindingKind::Race, "initialisation", &format!("{init}{use_it}"));
+    assert_found(
+        FindingKind::Race,
+        "initialisation",
+        &format!("{init}{use_it}"),
+    );
     let (report, _) = outcome(&format!("{init}@%p1 {use_it}"));
     assert_clean(&report);
     assert_clean_body(&format!("{init}bar.warp.sync 0xffffffff;\n@%p2 {use_it}"));

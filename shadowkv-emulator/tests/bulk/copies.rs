@@ -35,9 +35,12 @@ fn outcome(body: &str) -> (LaunchReport, Vec<u8>) {
     let to = device.allocate("to", 1024).unwrap();
     let bytes: Vec<u8> = (0..1024_u32).map(|byte| (byte * 7 % 251) as u8).collect();
     device.write(from, &bytes).unwrap();
-    let ptx = module(".param .u64 from, .param .u64 to", &format!("{BEGIN}{body}"));
+    let ptx = module(
+        ".param .u64 from, .param .u64 to",
+        &format!("{BEGIN}{body}"),
+    );
     let parameters = Parameters::default().address(from).address(to);
-    let report = run(&mut device, &ptx, 64, parameters);
+    let report = run(&mut device, &ptx, 64, &parameters);
     let mut after = vec![0; 256];
     device.read(to, &mut after).unwrap();
     (report, after)
@@ -78,7 +81,10 @@ mbarrier.try_wait.parity.shared.b64 %p3, [bar], 0;
     assert_eq!(after, expected);
     let (report, _) = outcome(&format!("{load}{STORE}{COMMIT}{wait}"));
     let counters = report.counters.total;
-    assert_eq!((counters.device_read_bytes, counters.device_written_bytes), (768, 256));
+    assert_eq!(
+        (counters.device_read_bytes, counters.device_written_bytes),
+        (768, 256)
+    );
     // 256 bytes from the middle of a sector touch nine of them.
     assert_eq!(counters.sectors, 9 + 16 + 8);
 }
@@ -91,18 +97,30 @@ fn sources_are_read_until_the_group_is_waited_for() {
         let body = format!("{FILL}{STORE}{COMMIT}{wait}{again}");
         assert_eq!(assert_clean_body(&body), filled());
         // Not committed: not waited for, neither here nor when the block ends.
-        assert_found(FindingKind::CopyInFlight, &format!("{FILL}{STORE}{wait}{again}"));
+        assert_found(
+            FindingKind::CopyInFlight,
+            &format!("{FILL}{STORE}{wait}{again}"),
+        );
     }
-    assert_found(FindingKind::CopyInFlight, &format!("{FILL}{STORE}{COMMIT}{again}"));
+    assert_found(
+        FindingKind::CopyInFlight,
+        &format!("{FILL}{STORE}{COMMIT}{again}"),
+    );
     assert_found(FindingKind::CopyInFlight, &format!("{FILL}{STORE}{COMMIT}"));
     let newest = "@%p1 cp.async.bulk.wait_group.read 1;\n";
-    assert_found(FindingKind::CopyInFlight, &format!("{FILL}{STORE}{COMMIT}{newest}{again}"));
+    assert_found(
+        FindingKind::CopyInFlight,
+        &format!("{FILL}{STORE}{COMMIT}{newest}{again}"),
+    );
     // Reading the source is no conflict.
     let read = "ld.shared.u32 %r5, [%r3];\n@%p1 cp.async.bulk.wait_group 0;\n";
     assert_clean_body(&format!("{FILL}{STORE}{COMMIT}{read}"));
     // Groups are a thread's own.
     let other = "setp.eq.u32 %p4, %r1, 1;\n@%p4 cp.async.bulk.wait_group 0;\n";
-    assert_found(FindingKind::CopyInFlight, &format!("{FILL}{STORE}{COMMIT}{other}{again}"));
+    assert_found(
+        FindingKind::CopyInFlight,
+        &format!("{FILL}{STORE}{COMMIT}{other}{again}"),
+    );
 }
 
 #[test]
@@ -129,21 +147,38 @@ fn what_was_stored_can_be_read_after_the_wait() {
     let wait = "@%p1 cp.async.bulk.wait_group 0;\n";
     let read_wait = "@%p1 cp.async.bulk.wait_group.read 0;\n";
     assert_clean_body(&format!("{FILL}{STORE}{COMMIT}{wait}{read}"));
-    assert_clean_body(&format!("{FILL}{STORE}{COMMIT}{wait}bar.sync 0;\nld.global.u32 %r6, [%rd2+64];\n"));
-    assert_found(FindingKind::Race, &format!("{FILL}{STORE}{COMMIT}{read}{wait}"));
-    assert_found(FindingKind::Race, &format!("{FILL}{STORE}{COMMIT}{read_wait}{read}{wait}"));
+    assert_clean_body(&format!(
+        "{FILL}{STORE}{COMMIT}{wait}bar.sync 0;\nld.global.u32 %r6, [%rd2+64];\n"
+    ));
+    assert_found(
+        FindingKind::Race,
+        &format!("{FILL}{STORE}{COMMIT}{read}{wait}"),
+    );
+    assert_found(
+        FindingKind::Race,
+        &format!("{FILL}{STORE}{COMMIT}{read_wait}{read}{wait}"),
+    );
     // Another warp, without a barrier.
     let other = "@!%p2 ld.global.u32 %r6, [%rd2+64];\n";
-    assert_found(FindingKind::Race, &format!("{FILL}{STORE}{COMMIT}{wait}{other}"));
+    assert_found(
+        FindingKind::Race,
+        &format!("{FILL}{STORE}{COMMIT}{wait}{other}"),
+    );
     // Two copies to the same place are not ordered either.
-    assert_found(FindingKind::Race, &format!("{FILL}{STORE}{STORE}{COMMIT}{wait}"));
+    assert_found(
+        FindingKind::Race,
+        &format!("{FILL}{STORE}{STORE}{COMMIT}{wait}"),
+    );
     assert_clean_body(&format!("{FILL}{STORE}{COMMIT}{wait}{STORE}{COMMIT}{wait}"));
 }
 
 #[test]
 fn sources_must_be_complete() {
     let wait = "@%p1 cp.async.bulk.wait_group 0;\n";
-    assert_found(FindingKind::UninitialisedRead, &format!("{STORE}{COMMIT}{wait}"));
+    assert_found(
+        FindingKind::UninitialisedRead,
+        &format!("{STORE}{COMMIT}{wait}"),
+    );
     let fill = |lines: &[&str]| {
         let mut text = FILL.to_owned();
         for line in lines {
@@ -153,16 +188,27 @@ fn sources_must_be_complete() {
         text
     };
     let unfenced = fill(&["fence.proxy.async.shared::cta;"]);
-    assert_found(FindingKind::Race, &format!("{unfenced}{STORE}{COMMIT}{wait}"));
+    assert_found(
+        FindingKind::Race,
+        &format!("{unfenced}{STORE}{COMMIT}{wait}"),
+    );
     // The thread that copies may fence for all, once it comes after them.
     let fence = "fence.proxy.async;\n";
     assert_clean_body(&format!("{unfenced}{fence}{STORE}{COMMIT}{wait}"));
     let global = "fence.proxy.async.global;\n";
-    assert_found(FindingKind::Race, &format!("{unfenced}{global}{STORE}{COMMIT}{wait}"));
+    assert_found(
+        FindingKind::Race,
+        &format!("{unfenced}{global}{STORE}{COMMIT}{wait}"),
+    );
     // Without a barrier: lanes of the same warp are found when the copy begins, other warps at the end.
     let (report, _) = outcome(&format!("{}{STORE}{COMMIT}{wait}", fill(&["bar.sync 0;"])));
     assert!(kinds(&report.findings).contains(&FindingKind::Race));
-    assert!(report.findings.iter().any(|finding| finding.message.contains("bar.warp.sync")));
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.message.contains("bar.warp.sync"))
+    );
     // Of a warp alone a warp barrier is enough.
     let warp = format!("{}bar.warp.sync 0xffffffff;\n", fill(&["bar.sync 0;"]));
     let small = "@%p1 cp.async.bulk.global.shared::cta.bulk_group [%rd2], [%r2], 128;\n";
@@ -190,11 +236,15 @@ bar.sync 0;
     assert_eq!(only(&report).kind, FindingKind::CopyInFlight);
     // One warp waits, the other reads all the same.
     let one = "@!%p2 bra READ;\n";
-    let (report, _) = outcome(&format!("{begin}{load}{one}bar.warp.sync 0xffffffff;\nREAD:\n{read}bar.sync 0;\n{wait}"));
+    let (report, _) = outcome(&format!(
+        "{begin}{load}{one}bar.warp.sync 0xffffffff;\nREAD:\n{read}bar.sync 0;\n{wait}"
+    ));
     assert!(kinds(&report.findings).contains(&FindingKind::CopyInFlight));
     let late = format!("{begin}{load}@!%p2 bra LATE;\n{wait}LATE:\n{read}");
     assert_found(FindingKind::Race, &late);
-    assert_clean_body(&format!("{begin}{load}@!%p2 bra LATE;\n{wait}LATE:\nbar.sync 0;\n{read}"));
+    assert_clean_body(&format!(
+        "{begin}{load}@!%p2 bra LATE;\n{wait}LATE:\nbar.sync 0;\n{read}"
+    ));
     // The other warp has not finished with what is overwritten.
     let early = format!("{FILL}{begin}@!%p2 bra EARLY;\n{load}{wait}EARLY:\n{write}");
     assert_found(FindingKind::Race, &early);
@@ -203,7 +253,9 @@ bar.sync 0;
     assert_found(FindingKind::Race, &lanes);
     assert_clean_body(&format!("{FILL}{begin}{read}bar.sync 0;\n{load}{wait}"));
     // Two copies to the same place.
-    let twice = format!("{begin}@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 256;\n{load}{load}{wait}");
+    let twice = format!(
+        "{begin}@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 256;\n{load}{load}{wait}"
+    );
     assert_found(FindingKind::CopyInFlight, &twice);
 }
 
@@ -228,22 +280,40 @@ bar.sync 0;
     for access in [read, overwrite] {
         assert_clean_body(&format!("{begin}{first}{pass}{second}{access}{done}"));
         let (report, _) = outcome(&format!("{begin}{first}{pass}{access}{done}"));
-        assert!(kinds(&report.findings).contains(&FindingKind::Race), "{}", report.to_text());
+        assert!(
+            kinds(&report.findings).contains(&FindingKind::Race),
+            "{}",
+            report.to_text()
+        );
     }
     // By a barrier of both; and of nothing else than the copy.
-    let named = format!("{begin}{first}bar.sync 1, 64;\nbra DONE;\nSECOND:\nbar.sync 1, 64;\n{read}{overwrite}{done}");
+    let named = format!(
+        "{begin}{first}bar.sync 1, 64;\nbra DONE;\nSECOND:\nbar.sync 1, 64;\n{read}{overwrite}{done}"
+    );
     assert_clean_body(&named);
     let directly = "mbarrier.try_wait.parity.shared.b64 %p3, [bar], 0;\n@!%p3 bra SECOND;\n";
-    assert_clean_body(&format!("{begin}bra DONE;\nSECOND:\n{directly}{read}{overwrite}{done}"));
+    assert_clean_body(&format!(
+        "{begin}bra DONE;\nSECOND:\n{directly}{read}{overwrite}{done}"
+    ));
     // The first warp arrives without having waited: the second learns nothing of the copy.
-    let (report, _) = outcome(&format!("{begin}{pass}{second}{read}{done}{}", first.replace("FIRST", "LAST")));
-    assert!(kinds(&report.findings).contains(&FindingKind::CopyInFlight), "{}", report.to_text());
+    let (report, _) = outcome(&format!(
+        "{begin}{pass}{second}{read}{done}{}",
+        first.replace("FIRST", "LAST")
+    ));
+    assert_eq!(
+        kinds(&report.findings),
+        [FindingKind::Race],
+        "{}",
+        report.to_text()
+    );
 }
 
 #[test]
 fn what_the_hardware_refuses() {
     let store = |to: &str, from: &str, bytes: u32| {
-        format!("{FILL}@%p1 cp.async.bulk.global.shared::cta.bulk_group [{to}], [{from}], {bytes};\n")
+        format!(
+            "{FILL}@%p1 cp.async.bulk.global.shared::cta.bulk_group [{to}], [{from}], {bytes};\n"
+        )
     };
     assert_found(FindingKind::Misaligned, &store("%rd2+8", "%r2", 16));
     assert_found(FindingKind::Misaligned, &store("%rd2", "%r2+8", 16));
@@ -251,7 +321,10 @@ fn what_the_hardware_refuses() {
     assert_found(FindingKind::OutOfBounds, &store("%rd2", "%r2", 2048));
     assert_found(FindingKind::OutOfBounds, &store("%rd2", "%r2+4096", 16));
     let wait = "@%p1 cp.async.bulk.commit_group;\n@%p1 cp.async.bulk.wait_group 0;\n";
-    assert_found(FindingKind::OutOfBounds, &format!("{}{wait}", store("%rd2+896", "%r2", 256)));
+    assert_found(
+        FindingKind::OutOfBounds,
+        &format!("{}{wait}", store("%rd2+896", "%r2", 256)),
+    );
     // All lanes of both warps: every copy is made.
     let all = "cp.async.bulk.global.shared::cta.bulk_group [%rd2], [%r2], 256;\ncp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\n";
     assert_found(FindingKind::Race, &format!("{FILL}{all}"));

@@ -6,6 +6,7 @@
 mod barriers;
 mod copies;
 mod pipeline;
+mod probe;
 mod tensors;
 mod tma;
 
@@ -50,7 +51,7 @@ fn module(parameters: &str, body: &str) -> String {
 }
 
 /// Runs kernel `k` of `ptx` in one block.
-fn run(device: &mut Device, ptx: &str, threads: u32, parameters: Parameters) -> LaunchReport {
+fn run(device: &mut Device, ptx: &str, threads: u32, parameters: &Parameters) -> LaunchReport {
     let kernel = Module::load(ptx).unwrap().kernel("k").unwrap();
     let config = LaunchConfig::new([1, 1, 1], threads);
     device.launch(&kernel, &config, &parameters.0).unwrap()

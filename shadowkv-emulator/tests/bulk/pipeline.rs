@@ -171,10 +171,12 @@ fn launch(ptx: &str, threads: u32) -> (Device, u64, LaunchReport) {
     let bytes = u64::from(WORDS * TILES * 4);
     let from = device.allocate("from", bytes).unwrap();
     let to = device.allocate("to", bytes).unwrap();
-    let words: Vec<u8> = (0..WORDS * TILES).flat_map(|word| (word * 7).to_le_bytes()).collect();
+    let words: Vec<u8> = (0..WORDS * TILES)
+        .flat_map(|word| (word * 7).to_le_bytes())
+        .collect();
     device.write(from, &words).unwrap();
     let parameters = Parameters::default().address(from).address(to).word(TILES);
-    let report = run(&mut device, ptx, threads, parameters);
+    let report = run(&mut device, ptx, threads, &parameters);
     (device, to, report)
 }
 
@@ -211,7 +213,11 @@ fn between_lanes_of_a_warp() {
 fn consumers_that_do_not_wait() {
     let ptx = edit(&warps(), "@!%p4 bra FULL;", "");
     let (_, _, report) = launch(&ptx, 128);
-    assert!(kinds(&report.findings).contains(&FindingKind::CopyInFlight), "{}", report.to_text());
+    assert!(
+        kinds(&report.findings).contains(&FindingKind::CopyInFlight),
+        "{}",
+        report.to_text()
+    );
 }
 
 #[test]
@@ -219,12 +225,21 @@ fn a_producer_that_does_not_wait() {
     // It tries, and goes on whatever the answer: in time, as it happens, but nothing orders it.
     let ptx = edit(&warps(), "@!%p4 bra EMPTY;", "");
     let (_, _, report) = launch(&ptx, 128);
-    assert_eq!(kinds(&report.findings), [FindingKind::Race], "{}", report.to_text());
+    assert_eq!(
+        kinds(&report.findings),
+        [FindingKind::Race],
+        "{}",
+        report.to_text()
+    );
     // It does not even try: it arrives at a phase that lacks no arrival.
     let wait = "mbarrier.try_wait.parity.shared::cta.b64 %p4, [%r9], %r10;";
     let (_, _, report) = launch(&edit(&ptx, wait, ""), 128);
     let found = kinds(&report.findings);
-    assert!(found.contains(&FindingKind::InvalidMbarrier), "{}", report.to_text());
+    assert!(
+        found.contains(&FindingKind::InvalidMbarrier),
+        "{}",
+        report.to_text()
+    );
 }
 
 #[test]
@@ -249,7 +264,12 @@ fn a_consumer_that_reads_after_it_has_arrived() {
     let ptx = edit(&warps(), arrive, "");
     let ptx = edit(&ptx, place, &format!("{place}{arrive}"));
     let (_, _, report) = launch(&ptx, 128);
-    assert_eq!(kinds(&report.findings), [FindingKind::Race], "{}", report.to_text());
+    assert_eq!(
+        kinds(&report.findings),
+        [FindingKind::Race],
+        "{}",
+        report.to_text()
+    );
 }
 
 #[test]
@@ -257,9 +277,19 @@ fn arrivals_that_order_nothing() {
     let arrive = "@%p6 mbarrier.arrive.shared::cta.b64";
     let relaxed = "@%p6 mbarrier.arrive.relaxed.cta.shared::cta.b64";
     let (_, _, report) = launch(&edit(&warps(), arrive, relaxed), 128);
-    assert_eq!(kinds(&report.findings), [FindingKind::Race], "{}", report.to_text());
+    assert_eq!(
+        kinds(&report.findings),
+        [FindingKind::Race],
+        "{}",
+        report.to_text()
+    );
     let wait = "mbarrier.try_wait.parity.shared::cta.b64 %p4, [%r9]";
     let relaxed = "mbarrier.try_wait.parity.relaxed.cta.shared::cta.b64 %p4, [%r9]";
     let (_, _, report) = launch(&edit(&warps(), wait, relaxed), 128);
-    assert_eq!(kinds(&report.findings), [FindingKind::Race], "{}", report.to_text());
+    assert_eq!(
+        kinds(&report.findings),
+        [FindingKind::Race],
+        "{}",
+        report.to_text()
+    );
 }

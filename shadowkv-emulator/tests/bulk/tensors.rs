@@ -3,68 +3,13 @@
 
 use shadowkv_emulator::{Device, FindingKind, LaunchReport, Swizzle, TensorMap};
 
-use super::{Parameters, assert_clean, device, kinds, module, only, run};
+use super::probe::probe;
+use super::{Parameters, assert_clean, device, kinds, only, run};
 
 /// Bytes of shared memory that the kernels use; the mbarrier follows.
 const SHARED: usize = 8192;
 /// What shared memory holds before a load.
 const FILL: u16 = 0xeeee;
-
-/// The names of `{count}` coordinates.
-fn coordinates(count: usize) -> String {
-    let names: Vec<_> = (10..10 + count).map(|number| format!("%r{number}")).collect();
-    names.join(", ")
-}
-
-/// A kernel of one warp that loads a tile at coordinates into byte `at` of shared memory, and copies all of shared memory out.
-/// Or it stores a tile from there, where shared memory holds 1, 2, 3, ... in 16 bits.
-fn probe(rank: usize, load: bool) -> String {
-    let mut parameters =
-        ".param .align 64 .b8 map[128], .param .u64 out, .param .u32 at, .param .u32 bytes".to_owned();
-    let mut body = String::from(".shared .align 1024 .b8 tile[8200];\n");
-    for number in 0..rank {
-        parameters.push_str(&format!(", .param .u32 c{number}"));
-        body.push_str(&format!("ld.param.u32 %r{}, [c{number}];\n", 10 + number));
-    }
-    let list = coordinates(rank);
-    body.push_str(
-        "mov.b64 %rd1, map;\ncvta.param.u64 %rd1, %rd1;\nld.param.u64 %rd2, [out];\nld.param.u32 %r1, [at];\n\
-         ld.param.u32 %r2, [bytes];\nmov.u32 %r3, tile;\nadd.s32 %r1, %r1, %r3;\nadd.s32 %r4, %r3, 8192;\n\
-         mov.u32 %r5, %tid.x;\nsetp.ne.u32 %p1, %r5, 0;\nshl.b32 %r6, %r5, 1;\n",
-    );
-    body.push_str(if load {
-        "mov.u32 %r7, 0xeeee;\nmov.u32 %r8, 0;\n"
-    } else {
-        "add.s32 %r7, %r5, 1;\nmov.u32 %r8, 32;\n"
-    });
-    // The 16-bit words of shared memory.
-    body.push_str(
-        "FILL:\ncvt.u16.u32 %rs1, %r7;\nst.shared.u16 [%r6], %rs1;\nadd.s32 %r7, %r7, %r8;\n\
-         add.s32 %r6, %r6, 64;\nsetp.lt.u32 %p2, %r6, 8192;\n@%p2 bra FILL;\n\
-         fence.proxy.async;\nbar.warp.sync 0xffffffff;\n@%p1 bra DONE;\n",
-    );
-    body.push_str(&if load {
-        format!(
-            "mbarrier.init.shared.b64 [%r4], 1;\nmbarrier.arrive.expect_tx.shared.b64 _, [%r4], %r2;\n\
-             cp.async.bulk.tensor.{rank}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r1], [%rd1, {{{list}}}], [%r4];\n\
-             WAIT:\nmbarrier.try_wait.parity.shared.b64 %p3, [%r4], 0;\n@!%p3 bra WAIT;\n"
-        )
-    } else {
-        format!(
-            "cp.async.bulk.tensor.{rank}d.global.shared::cta.tile.bulk_group [%rd1, {{{list}}}], [%r1];\n\
-             cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\n"
-        )
-    });
-    body.push_str("DONE:\nbar.warp.sync 0xffffffff;\n");
-    if load {
-        body.push_str(
-            "shl.b32 %r6, %r5, 1;\ncvt.u64.u32 %rd3, %r6;\nadd.s64 %rd2, %rd2, %rd3;\n\
-             OUT:\nld.shared.u16 %rs1, [%r6];\nst.global.u16 [%rd2], %rs1;\nadd.s32 %r6, %r6, 64;\n\
-             add.s64 %rd2, %rd2, 64;\nsetp.lt.u32 %p2, %r6, 8192;\n@%p2 bra OUT;\n",
-        );
-    }
-    module(&parameters, &format!(".reg .b16 %rs<2>;\n{body}"))
-}
 
 /// A tensor of 16-bit elements, the tiles and the coordinates of a copy.
 struct Case {
@@ -90,7 +35,9 @@ impl Case {
     /// Elements that the tensor spans in memory.
     fn words(&self) -> usize {
         let last = self.dimensions.last().unwrap();
-        self.strides.last().map_or(*last, |stride| last * stride / 2) as usize
+        self.strides
+            .last()
+            .map_or(*last, |stride| last * stride / 2) as usize
     }
 
     /// For each element of the tile: its place in shared memory and, if it is within the tensor, in global memory, both in
@@ -109,11 +56,20 @@ impl Case {
             for (dimension, &size) in self.tile.iter().enumerate() {
                 let index = i64::from(self.coordinates[dimension]) + i64::from(left % size);
                 left /= size;
-                let stride = if dimension == 0 { 2 } else { self.strides[dimension - 1] as i64 };
+                let stride = if dimension == 0 {
+                    2
+                } else {
+                    self.strides[dimension - 1] as i64
+                };
                 let inside = (0..self.dimensions[dimension] as i64).contains(&index);
-                global = global.filter(|_| inside).map(|global| global + index * stride);
+                global = global
+                    .filter(|_| inside)
+                    .map(|global| global + index * stride);
             }
-            places.push((address as usize / 2, global.map(|global| global as usize / 2)));
+            places.push((
+                address as usize / 2,
+                global.map(|global| global as usize / 2),
+            ));
         }
         places
     }
@@ -123,7 +79,9 @@ impl Case {
         let tensor = device.allocate("tensor", self.words() as u64 * 2).unwrap();
         let out = device.allocate("out", SHARED as u64).unwrap();
         if load {
-            let words: Vec<u8> = (1..=self.words() as u16).flat_map(u16::to_le_bytes).collect();
+            let words: Vec<u8> = (1..=self.words() as u16)
+                .flat_map(u16::to_le_bytes)
+                .collect();
             device.write(tensor, &words).unwrap();
         }
         let map = self.map(tensor);
@@ -135,7 +93,12 @@ impl Case {
         for coordinate in self.coordinates {
             parameters = parameters.word(*coordinate as u32);
         }
-        let report = run(&mut device, &probe(self.dimensions.len(), load), 32, parameters);
+        let report = run(
+            &mut device,
+            &probe(self.dimensions.len(), load),
+            32,
+            &parameters,
+        );
         (device, tensor, out, report)
     }
 
@@ -181,12 +144,7 @@ fn words(device: &Device, address: u64, count: usize) -> Vec<u16> {
 }
 
 /// A copy of a tensor of 64 x 40 x 3 with a gap behind each row and plane.
-fn planes(
-    swizzle: Swizzle,
-    tile: &'static [u32],
-    coordinates: &'static [i32],
-    at: u32,
-) -> Case {
+fn planes(swizzle: Swizzle, tile: &'static [u32], coordinates: &'static [i32], at: u32) -> Case {
     Case {
         dimensions: &[64, 40, 3],
         strides: &[144, 5776],
@@ -289,10 +247,18 @@ fn what_the_hardware_refuses() {
 fn a_map_of_another_rank() {
     let mut device = device();
     let tensor = device.allocate("tensor", 4096).unwrap();
-    let map = TensorMap::tiled(4, tensor).dimensions(&[1024]).tile(&[64]).build().unwrap();
-    let parameters = Parameters::default().map(&map.to_bytes()).address(0).word(0).word(256);
+    let map = TensorMap::tiled(4, tensor)
+        .dimensions(&[1024])
+        .tile(&[64])
+        .build()
+        .unwrap();
+    let parameters = Parameters::default()
+        .map(&map.to_bytes())
+        .address(0)
+        .word(0)
+        .word(256);
     let parameters = parameters.word(0).word(0);
-    let report = run(&mut device, &probe(2, true), 32, parameters);
+    let report = run(&mut device, &probe(2, true), 32, &parameters);
     assert_eq!(only(&report).kind, FindingKind::InvalidCopy);
 }
 
@@ -305,15 +271,33 @@ fn tensors_beyond_their_allocation() {
     let out = device.allocate("out", SHARED as u64).unwrap();
     let parameters = |map: TensorMap| {
         let bytes = map.tile_bytes() as u32;
-        let parameters = Parameters::default().map(&map.to_bytes()).address(out).word(0);
+        let parameters = Parameters::default()
+            .map(&map.to_bytes())
+            .address(out)
+            .word(0);
         parameters.word(bytes).word(0).word(0).word(0)
     };
-    let report = run(&mut device, &probe(3, true), 32, parameters(case.map(tensor)));
+    let report = run(
+        &mut device,
+        &probe(3, true),
+        32,
+        &parameters(case.map(tensor)),
+    );
     assert_eq!(kinds(&report.findings), [FindingKind::OutOfBounds]);
-    let report = run(&mut device, &probe(3, false), 32, parameters(case.map(tensor)));
+    let report = run(
+        &mut device,
+        &probe(3, false),
+        32,
+        &parameters(case.map(tensor)),
+    );
     assert_eq!(kinds(&report.findings), [FindingKind::OutOfBounds]);
     device.free(tensor).unwrap();
-    let report = run(&mut device, &probe(3, true), 32, parameters(case.map(tensor)));
+    let report = run(
+        &mut device,
+        &probe(3, true),
+        32,
+        &parameters(case.map(tensor)),
+    );
     assert!(kinds(&report.findings).contains(&FindingKind::UseAfterFree));
 }
 
@@ -323,11 +307,22 @@ fn undefined_elements() {
     let mut device = device();
     let tensor = device.allocate("tensor", case.words() as u64 * 2).unwrap();
     let map = case.map(tensor);
-    let parameters = Parameters::default().map(&map.to_bytes()).address(tensor).word(0);
+    let parameters = Parameters::default()
+        .map(&map.to_bytes())
+        .address(tensor)
+        .word(0);
     let parameters = parameters.word(128).word(0).word(0).word(0);
-    let report = run(&mut device, &probe(3, true), 32, parameters);
-    let copy = report.findings.iter().find(|finding| finding.kind == FindingKind::UninitialisedRead);
-    assert!(copy.unwrap().party.instruction.starts_with("cp.async.bulk.tensor.3d"));
+    let report = run(&mut device, &probe(3, true), 32, &parameters);
+    let copy = report
+        .findings
+        .iter()
+        .find(|finding| finding.kind == FindingKind::UninitialisedRead);
+    assert!(
+        copy.unwrap()
+            .party
+            .instruction
+            .starts_with("cp.async.bulk.tensor.3d")
+    );
 }
 
 #[test]
@@ -335,7 +330,10 @@ fn a_map_in_global_memory() {
     let case = planes(Swizzle::None, &[32, 3, 1], &[8, 2, 1], 0);
     let text = probe(3, true);
     let text = text.replace(".param .align 64 .b8 map[128]", ".param .u64 map");
-    let text = text.replace("mov.b64 %rd1, map;\ncvta.param.u64 %rd1, %rd1;", "ld.param.u64 %rd1, [map];");
+    let text = text.replace(
+        "mov.b64 %rd1, map;\ncvta.param.u64 %rd1, %rd1;",
+        "ld.param.u64 %rd1, [map];",
+    );
     let launch = |offset: u64, defined: bool| {
         let mut device = device();
         let tensor = device.allocate("tensor", case.words() as u64 * 2).unwrap();
@@ -345,13 +343,20 @@ fn a_map_in_global_memory() {
         if defined {
             device.write(map, &case.map(tensor).to_bytes()).unwrap();
         }
-        let parameters = Parameters::default().address(map).address(out).word(0).word(192);
+        let parameters = Parameters::default()
+            .address(map)
+            .address(out)
+            .word(0)
+            .word(192);
         let parameters = parameters.word(8).word(2).word(1);
-        run(&mut device, &text, 32, parameters)
+        run(&mut device, &text, 32, &parameters)
     };
     assert_clean(&launch(0, true));
     assert_clean(&launch(64, true));
     assert_eq!(only(&launch(32, true)).kind, FindingKind::Misaligned);
     let kinds = kinds(&launch(0, false).findings);
-    assert_eq!(kinds, [FindingKind::UninitialisedRead, FindingKind::InvalidCopy]);
+    assert_eq!(
+        kinds,
+        [FindingKind::UninitialisedRead, FindingKind::InvalidCopy]
+    );
 }

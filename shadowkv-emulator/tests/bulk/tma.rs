@@ -1,7 +1,9 @@
 //! A kernel as NVRTC made it: tiles of a matrix in, scaled, out again, two buffers and two mbarriers.
 
 use half::bf16;
-use shadowkv_emulator::{Counters, Device, FindingKind, LaunchConfig, LaunchReport, Module, TensorMap};
+use shadowkv_emulator::{
+    Counters, Device, FindingKind, LaunchConfig, LaunchReport, Module, TensorMap,
+};
 
 use super::{Parameters, assert_clean, device, edit, kinds};
 
@@ -100,9 +102,18 @@ fn whole_tiles() {
     to.assert_scaled(&device, 1.7);
     let bytes = 64 * 384 * 2;
     let Counters { total, unique, .. } = report.counters;
-    assert_eq!((total.device_read_bytes, total.device_written_bytes), (bytes, bytes));
-    assert_eq!((unique.device_read_bytes, unique.device_written_bytes), (bytes, bytes));
-    assert_eq!((total.sectors, total.ideal_sectors), (bytes / 16, bytes / 16));
+    assert_eq!(
+        (total.device_read_bytes, total.device_written_bytes),
+        (bytes, bytes)
+    );
+    assert_eq!(
+        (unique.device_read_bytes, unique.device_written_bytes),
+        (bytes, bytes)
+    );
+    assert_eq!(
+        (total.sectors, total.ideal_sectors),
+        (bytes / 16, bytes / 16)
+    );
     assert_eq!(total.requests, 2 * u64::from(TILES * BLOCKS));
 }
 
@@ -144,7 +155,11 @@ fn workers_change_nothing() {
 #[test]
 fn a_missing_wait() {
     let ptx = edit(PTX, "@p bra D;\nbra W;", "bra D;");
-    let ptx = edit(&ptx, "mbarrier.try_wait.parity.shared::cta.b64 p, [%r43], %r44;", "");
+    let ptx = edit(
+        &ptx,
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%r43], %r44;",
+        "",
+    );
     let report = outcome(&ptx);
     let found = report
         .findings
@@ -153,12 +168,20 @@ fn a_missing_wait() {
         .unwrap();
     assert!(found.party.instruction.starts_with("ld.shared"), "{found}");
     let copy = found.other.as_ref().unwrap();
-    assert!(copy.instruction.starts_with("cp.async.bulk.tensor.2d.shared"), "{found}");
+    assert!(
+        copy.instruction
+            .starts_with("cp.async.bulk.tensor.2d.shared"),
+        "{found}"
+    );
 }
 
 #[test]
 fn a_wrong_parity() {
-    let ptx = edit(PTX, "and.b32  \t%r44, %r46, 1;", "not.b32 %r44, %r46;\nand.b32 %r44, %r44, 1;");
+    let ptx = edit(
+        PTX,
+        "and.b32  \t%r44, %r46, 1;",
+        "not.b32 %r44, %r46;\nand.b32 %r44, %r44, 1;",
+    );
     assert!(kinds(&outcome(&ptx).findings).contains(&FindingKind::CopyInFlight));
 }
 
@@ -167,7 +190,10 @@ fn too_many_bytes_expected() {
     let report = outcome(&edit(PTX, "mov.u32 \t%r20, 8192;", "mov.u32 %r20, 8208;"));
     assert_eq!(kinds(&report.findings), [FindingKind::Deadlock]);
     let message = &report.findings[0].message;
-    assert!(message.contains("phase 0 lacks 0 of 1 arrivals and 16 bytes of copies"), "{message}");
+    assert!(
+        message.contains("phase 0 lacks 0 of 1 arrivals and 16 bytes of copies"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -175,15 +201,34 @@ fn too_few_bytes_expected() {
     let report = outcome(&edit(PTX, "mov.u32 \t%r20, 8192;", "mov.u32 %r20, 4096;"));
     assert_eq!(kinds(&report.findings), [FindingKind::InvalidMbarrier]);
     let finding = &report.findings[0];
-    assert!(finding.message.contains("4096 bytes more than the phase expects"), "{finding}");
-    assert!(finding.party.instruction.starts_with("cp.async.bulk.tensor"), "{finding}");
+    assert!(
+        finding
+            .message
+            .contains("4096 bytes more than the phase expects"),
+        "{finding}"
+    );
+    assert!(
+        finding
+            .party
+            .instruction
+            .starts_with("cp.async.bulk.tensor"),
+        "{finding}"
+    );
 }
 
 #[test]
 fn an_uninitialised_mbarrier() {
-    let report = outcome(&edit(PTX, "mbarrier.init.shared::cta.b64 [%r17], %r18;", ""));
+    let report = outcome(&edit(
+        PTX,
+        "mbarrier.init.shared::cta.b64 [%r17], %r18;",
+        "",
+    ));
     assert_eq!(kinds(&report.findings), [FindingKind::InvalidMbarrier]);
-    assert!(report.findings[0].message.contains("nobody has initialised"));
+    assert!(
+        report.findings[0]
+            .message
+            .contains("nobody has initialised")
+    );
 }
 
 #[test]
@@ -191,7 +236,10 @@ fn an_initialisation_without_a_barrier() {
     // The first barrier of the kernel; the warps that do not initialise use the mbarriers nevertheless.
     let ptx = PTX.replacen("bar.sync \t0;", "", 1);
     let report = outcome(&ptx);
-    let race = report.findings.iter().find(|finding| finding.kind == FindingKind::Race);
+    let race = report
+        .findings
+        .iter()
+        .find(|finding| finding.kind == FindingKind::Race);
     let other = race.unwrap().other.as_ref().unwrap();
     assert!(other.instruction.starts_with("mbarrier.init"), "{other}");
 }
@@ -202,7 +250,11 @@ fn a_missing_commit() {
     let report = outcome(&edit(PTX, "cp.async.bulk.commit_group;\n", ""));
     assert_eq!(kinds(&report.findings), [FindingKind::CopyInFlight]);
     let load = |name: &str| name.starts_with("cp.async.bulk.tensor.2d.shared");
-    let found = report.findings.iter().find(|finding| load(&finding.party.instruction)).unwrap();
+    let found = report
+        .findings
+        .iter()
+        .find(|finding| load(&finding.party.instruction))
+        .unwrap();
     assert!(found.message.contains("may still read"), "{found}");
 }
 
@@ -217,7 +269,11 @@ fn a_missing_barrier_before_the_store() {
     // Thread 0 stores what the others still scale.
     let at = PTX.rfind("bar.sync").unwrap();
     let before = PTX[..at].rfind("bar.sync \t0;").unwrap();
-    let ptx = format!("{}{}", &PTX[..before], &PTX[before + "bar.sync \t0;".len()..]);
+    let ptx = format!(
+        "{}{}",
+        &PTX[..before],
+        &PTX[before + "bar.sync \t0;".len()..]
+    );
     assert!(kinds(&outcome(&ptx).findings).contains(&FindingKind::Race));
 }
 

@@ -1,4 +1,4 @@
-//! The instructions on mbarriers (PTX ISA, mbarrier.init, .inval, .arrive, .expect_tx, .test_wait, .try_wait).
+//! The instructions on mbarriers (PTX ISA, `mbarrier.init`, `.inval`, `.arrive`, `.expect_tx`, `.test_wait`, `.try_wait`).
 
 use crate::finding::FindingKind;
 use crate::program::{Arrival, Inst};
@@ -36,7 +36,11 @@ impl Worker<'_> {
                 Ok(barrier) => barrier,
                 Err(misuse) => return self.misused(origin.actor, misuse, address),
             };
-            let before = block.bulk.barriers.get(&address).map(|before| before.origin.actor);
+            let before = block
+                .bulk
+                .barriers
+                .get(&address)
+                .map(|before| before.origin.actor);
             if let Some(before) = before {
                 let message = "init of an mbarrier that is one already: mbarrier.inval is missing";
                 self.object_finding(origin.actor, Some(before), message, address);
@@ -119,7 +123,7 @@ impl Worker<'_> {
         if arrival.releases {
             self.arrive_with(block, warp);
             for &(_, address) in &addresses {
-                self.publish(block, warp, address);
+                Self::publish(block, warp, address);
             }
         }
         for (lane, address) in addresses {
@@ -129,7 +133,11 @@ impl Worker<'_> {
             let operand = warp.registers.get32(inst.b)[lane];
             tokens[lane] = barrier.token(address);
             let count = if arrival.has_count { operand } else { 1 };
-            let expected = if arrival.expects { barrier.expect(operand) } else { Ok(()) };
+            let expected = if arrival.expects {
+                barrier.expect(operand)
+            } else {
+                Ok(())
+            };
             let arrived = expected.and_then(|()| barrier.arrive(count, arrival.may_complete));
             if let Err(misuse) = arrived {
                 return self.misused(Self::actor(block, warp, lane as u32), misuse, address);
@@ -211,7 +219,10 @@ impl Worker<'_> {
         let (kind, message) = if end.is_none_or(|end| end > self.context.shared_bytes) {
             (FindingKind::OutOfBounds, "an mbarrier beyond shared memory")
         } else if !address.is_multiple_of(OBJECT_BYTES) {
-            (FindingKind::Misaligned, "an mbarrier at an address that is no multiple of 8")
+            (
+                FindingKind::Misaligned,
+                "an mbarrier at an address that is no multiple of 8",
+            )
         } else {
             return true;
         };
@@ -222,7 +233,13 @@ impl Worker<'_> {
     }
 
     /// Whether there is an mbarrier at `address`. That its initialisation comes before this use is checked too.
-    pub(super) fn is_live(&mut self, block: &Block, warp: &Warp, lane: usize, address: u32) -> bool {
+    pub(super) fn is_live(
+        &mut self,
+        block: &Block,
+        warp: &Warp,
+        lane: usize,
+        address: u32,
+    ) -> bool {
         if !self.is_placed(block, warp, lane, address) {
             return false;
         }
@@ -242,7 +259,8 @@ impl Worker<'_> {
             warp.order[origin.actor.warp as usize] >= origin.stretch
         };
         if !ordered {
-            let message = "use of an mbarrier without a barrier after its initialisation by another thread";
+            let message =
+                "use of an mbarrier without a barrier after its initialisation by another thread";
             let place = self.shared_place(address, OBJECT_BYTES);
             self.notes
                 .add(FindingKind::Race, actor, Some(origin.actor), message, place);

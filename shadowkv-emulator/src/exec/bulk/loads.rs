@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use crate::program::Inst;
 
 use super::super::notes::Actor;
-use super::super::shared::Touch;
+use super::super::shared::{Shared, Touch};
 use super::super::step::Flow;
 use super::super::warp::Warp;
 use super::super::{Block, Worker};
+use super::lanes_of;
 use super::moves::Direction;
 use super::tile::{Tile, UNIT_BYTES};
-use super::lanes_of;
 
 /// A copy to shared memory: on its way, or landed in this epoch.
 #[derive(Clone, Debug)]
@@ -64,8 +64,19 @@ impl Worker<'_> {
             let mut bytes = std::mem::take(&mut block.bulk.buffer);
             bytes.clear();
             bytes.resize(request.tile.bytes() as usize, 0);
-            self.move_spans(block, warp, lane as u32, direction, &request.spans, &mut bytes);
-            for (unit, from) in request.tile.units().zip(bytes.chunks_exact(UNIT_BYTES as usize)) {
+            self.move_spans(
+                block,
+                warp,
+                lane as u32,
+                direction,
+                &request.spans,
+                &mut bytes,
+            );
+            for (unit, from) in request
+                .tile
+                .units()
+                .zip(bytes.chunks_exact(UNIT_BYTES as usize))
+            {
                 let at = unit as usize;
                 block.shared.data[at..at + UNIT_BYTES as usize].copy_from_slice(from);
                 block.shared.depart(unit, UNIT_BYTES);
@@ -74,7 +85,10 @@ impl Worker<'_> {
             block.bulk.buffer = bytes;
             let (begin, end) = (request.tile.at(), request.tile.end());
             // What landed in the same place before is known by this copy from now on: records do not pile up.
-            block.bulk.loads.retain(|load| load.landed.is_none() || !load.tile.meets(begin, end));
+            block
+                .bulk
+                .loads
+                .retain(|load| load.landed.is_none() || !load.tile.meets(begin, end));
             block.bulk.loads.push(Load {
                 barrier,
                 tile: request.tile,
@@ -99,9 +113,7 @@ impl Worker<'_> {
                 self.notes
                     .add(kind, actor, other, &format!("copy to {what}"), place);
             }
-            block
-                .shared
-                .write_unit(&warp.touched, lane as u32, unit, &mut self.troubles);
+            Shared::write_unit(&warp.touched, lane as u32, unit, &mut self.troubles);
             if !self.troubles.is_empty() {
                 let mut addresses = [0; 32];
                 addresses[lane] = unit;

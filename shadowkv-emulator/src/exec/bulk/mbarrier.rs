@@ -71,7 +71,9 @@ pub(super) enum Misuse {
     Parity(u32),
     #[error("a state that no arrival at this mbarrier returned")]
     Token,
-    #[error("a state of phase {found}; the mbarrier is in phase {phase}, and only this one and the one before can be waited for")]
+    #[error(
+        "a state of phase {found}; the mbarrier is in phase {phase}, and only this one and the one before can be waited for"
+    )]
     Phase { found: u32, phase: u32 },
 }
 
@@ -221,11 +223,19 @@ mod tests {
         barrier.expect(64).unwrap();
         assert_eq!(barrier.arrive(1, true), Ok(false));
         assert_eq!(barrier.is_complete(Asked::Parity(0), 8), Ok(false));
-        assert_eq!(barrier.is_complete(Asked::Parity(1), 8), Ok(true), "the phase before");
+        assert_eq!(
+            barrier.is_complete(Asked::Parity(1), 8),
+            Ok(true),
+            "the phase before"
+        );
         assert_eq!(barrier.complete(32), Ok(false));
         assert_eq!(barrier.complete(32), Ok(true));
         assert_eq!(barrier.is_complete(Asked::Parity(0), 8), Ok(true));
-        assert_eq!(barrier.arrive(2, true), Ok(true), "the next phase begins anew");
+        assert_eq!(
+            barrier.arrive(2, true),
+            Ok(true),
+            "the next phase begins anew"
+        );
     }
 
     #[test]
@@ -247,7 +257,10 @@ mod tests {
         assert_eq!(barrier.is_complete(Asked::Token(token), 16), Ok(false));
         barrier.arrive(1, true).unwrap();
         assert_eq!(barrier.is_complete(Asked::Token(token), 16), Ok(true));
-        assert_eq!(barrier.is_complete(Asked::Token(token), 8), Err(Misuse::Token));
+        assert_eq!(
+            barrier.is_complete(Asked::Token(token), 8),
+            Err(Misuse::Token)
+        );
         assert_eq!(barrier.is_complete(Asked::Token(7), 16), Err(Misuse::Token));
         barrier.arrive(1, true).unwrap();
         assert_eq!(
@@ -263,10 +276,19 @@ mod tests {
         let mut barrier = mbarrier(MOST).unwrap();
         assert_eq!(barrier.arrive(0, true), Err(Misuse::Count(0)));
         assert_eq!(barrier.arrive(MOST - 1, true), Ok(false));
-        assert_eq!(barrier.arrive(2, true), Err(Misuse::Arrivals { count: 2, pending: 1 }));
+        assert_eq!(
+            barrier.arrive(2, true),
+            Err(Misuse::Arrivals {
+                count: 2,
+                pending: 1
+            })
+        );
         assert_eq!(barrier.arrive(1, false), Err(Misuse::Completes));
         barrier.expect(MOST).unwrap();
         assert_eq!(barrier.expect(1), Err(Misuse::Transactions(1 << 20)));
-        assert_eq!(barrier.is_complete(Asked::Parity(2), 0), Err(Misuse::Parity(2)));
+        assert_eq!(
+            barrier.is_complete(Asked::Parity(2), 0),
+            Err(Misuse::Parity(2))
+        );
     }
 }

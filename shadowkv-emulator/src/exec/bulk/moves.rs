@@ -39,8 +39,8 @@ impl Worker<'_> {
             warp_syncs,
         );
         Now {
-            interval,
             warp_syncs,
+            interval,
             ..now(block, warp)
         }
     }

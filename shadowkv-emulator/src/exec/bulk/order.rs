@@ -86,7 +86,8 @@ impl Worker<'_> {
         warp.clock.join(&released.clock);
         let mut unordered = Vec::new();
         for load in &mut bulk.loads {
-            let counted = load.barrier == address && load.landed.is_some_and(|phase| !barrier.is_in(phase));
+            let counted =
+                load.barrier == address && load.landed.is_some_and(|phase| !barrier.is_in(phase));
             if counted || load.carriers.contains(&address) {
                 unordered.extend(collision(load, warp));
                 load.seen |= bit(warp.index);
@@ -96,7 +97,7 @@ impl Worker<'_> {
     }
 
     /// The warp arrives at the mbarrier at `address`: what it did comes before.
-    pub(super) fn publish(&mut self, block: &mut Block, warp: &Warp, address: u32) {
+    pub(super) fn publish(block: &mut Block, warp: &Warp, address: u32) {
         let Block { bulk, epoch, .. } = block;
         let seen = |load: &&mut Load| load.seen & bit(warp.index) != 0;
         for load in bulk.loads.iter_mut().filter(seen) {
@@ -110,7 +111,12 @@ impl Worker<'_> {
     /// Ends the warp's stretch before an arrival.
     pub(super) fn arrive_with(&mut self, block: &mut Block, warp: &mut Warp) {
         block.bulk.proxy.keep(self.context.program, warp);
-        let unordered = block.bulk.loads.iter().filter_map(|load| collision(load, warp)).collect();
+        let unordered = block
+            .bulk
+            .loads
+            .iter()
+            .filter_map(|load| collision(load, warp))
+            .collect();
         self.report_copies(block.number, unordered);
         self.end_stretch(block, warp);
     }
@@ -127,7 +133,12 @@ impl Worker<'_> {
     }
 
     /// A barrier of the warps whose bits are set.
-    pub(in crate::exec) fn order_copies(&mut self, block: &mut Block, warps: &[Warp], members: u32) {
+    pub(in crate::exec) fn order_copies(
+        &mut self,
+        block: &mut Block,
+        warps: &[Warp],
+        members: u32,
+    ) {
         let member = |warp: &&Warp| members & bit(warp.index) != 0;
         let bulk = &mut block.bulk;
         for warp in warps.iter().filter(member) {
@@ -135,7 +146,12 @@ impl Worker<'_> {
         }
         let mut unordered = Vec::new();
         for load in &mut bulk.loads {
-            unordered.extend(warps.iter().filter(member).filter_map(|warp| collision(load, warp)));
+            unordered.extend(
+                warps
+                    .iter()
+                    .filter(member)
+                    .filter_map(|warp| collision(load, warp)),
+            );
             if load.seen & members != 0 {
                 load.seen |= members;
             }

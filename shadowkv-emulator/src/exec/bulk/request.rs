@@ -126,7 +126,9 @@ impl Worker<'_> {
         let place = Self::split(AccessSpace::Generic, &addresses, 1 << lane);
         let (space, offset) = place
             .first()
-            .map_or((AccessSpace::Local, 0), |(space, offsets, _)| (*space, offsets[lane]));
+            .map_or((AccessSpace::Local, 0), |(space, offsets, _)| {
+                (*space, offsets[lane])
+            });
         let bytes = match space {
             AccessSpace::Param => self.parameter_map(offset),
             AccessSpace::Global => Some(self.global_map(block, warp, lane, offset)?),
@@ -138,9 +140,13 @@ impl Worker<'_> {
         };
         match TensorMap::from_bytes(&bytes) {
             Ok(map) => Some(map),
-            Err(error) => {
-                self.refuse(block, warp, lane, FindingKind::InvalidCopy, &error.to_string())
-            }
+            Err(error) => self.refuse(
+                block,
+                warp,
+                lane,
+                FindingKind::InvalidCopy,
+                &error.to_string(),
+            ),
         }
     }
 

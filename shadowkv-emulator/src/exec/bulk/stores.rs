@@ -84,11 +84,23 @@ impl Worker<'_> {
                 block.shared.lend(unit, UNIT_BYTES);
             }
             let (begin, end) = (request.tile.at(), request.tile.end());
-            warp.touched.log_read(warp.current.pc, lane as u32, begin, end);
-            self.move_spans(block, warp, lane as u32, direction, &request.spans, &mut bytes);
+            warp.touched
+                .log_read(warp.current.pc, lane as u32, begin, end);
+            self.move_spans(
+                block,
+                warp,
+                lane as u32,
+                direction,
+                &request.spans,
+                &mut bytes,
+            );
             block.bulk.buffer = bytes;
             let actor = Self::actor(block, warp, lane as u32);
-            let groups = block.bulk.groups.entry((warp.index, lane as u32)).or_default();
+            let groups = block
+                .bulk
+                .groups
+                .entry((warp.index, lane as u32))
+                .or_default();
             groups.open.push(Store {
                 tile: request.tile,
                 actor,
@@ -112,7 +124,8 @@ impl Worker<'_> {
             let actor = Self::actor(block, warp, lane as u32);
             let message = "bulk copy of shared memory that was written without a fence.proxy.async afterwards";
             let place = self.shared_place(unit, UNIT_BYTES);
-            self.notes.add(FindingKind::Race, actor, None, message, place);
+            self.notes
+                .add(FindingKind::Race, actor, None, message, place);
         }
     }
 
@@ -155,8 +168,14 @@ impl Worker<'_> {
             }
             // Another copy may still read the same bytes.
             for store in bulk.groups.values().flat_map(Groups::pending) {
-                if done.iter().any(|other| store.tile.meets(other.tile.at(), other.tile.end())) {
-                    store.tile.units().for_each(|unit| shared.lend(unit, UNIT_BYTES));
+                if done
+                    .iter()
+                    .any(|other| store.tile.meets(other.tile.at(), other.tile.end()))
+                {
+                    store
+                        .tile
+                        .units()
+                        .for_each(|unit| shared.lend(unit, UNIT_BYTES));
                 }
             }
         }

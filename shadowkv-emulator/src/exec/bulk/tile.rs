@@ -33,7 +33,12 @@ impl Tile {
     pub(super) fn of(map: &TensorMap, at: u32, limit: u32) -> Option<Tile> {
         let row_bytes = map.row_bytes();
         let pitch = map.swizzle().span().unwrap_or(row_bytes);
-        let rows: u64 = map.tile().iter().skip(1).map(|&size| u64::from(size)).product();
+        let rows: u64 = map
+            .tile()
+            .iter()
+            .skip(1)
+            .map(|&size| u64::from(size))
+            .product();
         if u64::from(at) + rows * u64::from(pitch) > u64::from(limit) {
             return None;
         }
@@ -70,7 +75,8 @@ impl Tile {
         let tile = *self;
         (0..tile.rows).flat_map(move |row| {
             let first = tile.at + row * tile.pitch;
-            (0..tile.row_bytes / UNIT_BYTES).map(move |unit| tile.swizzle.apply(first + unit * UNIT_BYTES))
+            (0..tile.row_bytes / UNIT_BYTES)
+                .map(move |unit| tile.swizzle.apply(first + unit * UNIT_BYTES))
         })
     }
 }
@@ -89,7 +95,8 @@ pub(super) fn spans(map: &TensorMap, coordinates: &[i64]) -> Vec<Span> {
     let (Some(&first), Some(&width)) = (coordinates.first(), map.tile().first()) else {
         return Vec::new();
     };
-    let end = (first + i64::from(width)).min(map.dimensions().first().map_or(0, |&size| size as i64));
+    let end =
+        (first + i64::from(width)).min(map.dimensions().first().map_or(0, |&size| size as i64));
     let begin = first.max(0);
     let rows: u32 = map.tile().iter().skip(1).product();
     let mut found = Vec::new();
@@ -148,7 +155,9 @@ pub(super) fn batches(spans: &[Span], mut take: impl FnMut(&Batch)) {
         let mut done = 0;
         while done < span.bytes {
             let (global, left) = (span.global + u64::from(done), span.bytes - done);
-            let fits = |batch: &Batch| batch.bytes <= left && global.is_multiple_of(u64::from(batch.bytes));
+            let fits = |batch: &Batch| {
+                batch.bytes <= left && global.is_multiple_of(u64::from(batch.bytes))
+            };
             let Some(batch) = batches.iter_mut().find(|batch| fits(batch)) else {
                 return;
             };
@@ -188,7 +197,10 @@ mod tests {
         let plain = Tile::of(&map([8, 3, 1], Swizzle::None), 128, 1024).unwrap();
         assert_eq!(plain.units().collect::<Vec<_>>(), [128, 144, 160]);
         let wide = Tile::of(&map([8, 3, 1], Swizzle::Bytes64), 128, 1024).unwrap();
-        assert_eq!(wide.units().collect::<Vec<_>>(), [128 + 16, 192 + 16, 256 + 32]);
+        assert_eq!(
+            wide.units().collect::<Vec<_>>(),
+            [128 + 16, 192 + 16, 256 + 32]
+        );
         assert_eq!((wide.bytes(), wide.end()), (48, 320));
         assert_eq!(Tile::of(&map([8, 3, 1], Swizzle::Bytes64), 128, 319), None);
     }
@@ -206,7 +218,9 @@ mod tests {
         assert_eq!(spans(&map([16, 2, 2], Swizzle::None), &[32, 0, 0]), []);
         assert_eq!(spans(&map([16, 1, 1], Swizzle::None), &[-16, 0, 0]), []);
         let mut pieces = Vec::new();
-        batches(&found, |batch| pieces.push((batch.bytes, batch.lanes(), batch.offsets[0])));
+        batches(&found, |batch| {
+            pieces.push((batch.bytes, batch.lanes(), batch.offsets[0]));
+        });
         assert_eq!(pieces, [(16, 1, 64), (8, 1, 80), (4, 1, 88)]);
     }
 

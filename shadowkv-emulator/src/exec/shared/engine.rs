@@ -42,7 +42,7 @@ impl Shared {
         }
         let (_, writes) = touched.since_warp_sync(unit);
         if writes & bits != 0 {
-            self.other_lanes(touched, Touch::Read, lane, address, troubles);
+            Self::other_lanes(touched, Touch::Read, lane, address, troubles);
         }
         touched.read(unit, bits);
     }
@@ -50,7 +50,6 @@ impl Shared {
     /// Checks that no other lane of the warp touched the unit at `address`, which the copy engine is to write for `lane`,
     /// since the last `bar.warp.sync`.
     pub(crate) fn write_unit(
-        &self,
         touched: &Touched,
         lane: u32,
         address: u32,
@@ -58,13 +57,12 @@ impl Shared {
     ) {
         let (reads, writes) = touched.since_warp_sync((address >> 4) as usize);
         if reads | writes != 0 {
-            self.other_lanes(touched, Touch::Write, lane, address, troubles);
+            Self::other_lanes(touched, Touch::Write, lane, address, troubles);
         }
     }
 
     #[cold]
     fn other_lanes(
-        &self,
         touched: &Touched,
         touch: Touch,
         lane: u32,
@@ -83,8 +81,16 @@ impl Touched {
         let stamp = u64::from(self.warp_syncs & 0xffff);
         let seen = self.recent[unit];
         (
-            if seen >> 16 & 0xffff == stamp { seen as u16 } else { 0 },
-            if seen >> 48 == stamp { (seen >> 32) as u16 } else { 0 },
+            if seen >> 16 & 0xffff == stamp {
+                seen as u16
+            } else {
+                0
+            },
+            if seen >> 48 == stamp {
+                (seen >> 32) as u16
+            } else {
+                0
+            },
         )
     }
 

@@ -48,7 +48,11 @@ impl Decoder<'_> {
             ["global", "shared::cta", rest @ ..] => (false, rest),
             _ => return Err(self.error("this form is not supported")),
         };
-        let completion = if load { "mbarrier::complete_tx::bytes" } else { "bulk_group" };
+        let completion = if load {
+            "mbarrier::complete_tx::bytes"
+        } else {
+            "bulk_group"
+        };
         let known = |name: &&str| *name == completion || name.starts_with("L2::");
         if !rest.contains(&completion) || !rest.iter().all(known) {
             return Err(self.error("this form is not supported"));
@@ -68,13 +72,21 @@ impl Decoder<'_> {
         if !wide {
             return Err(self.error("global addresses are 64 bits"));
         }
-        let mut draft = self.blank(if load { Code::BulkLoad } else { Code::BulkStore });
+        let mut draft = self.blank(if load {
+            Code::BulkLoad
+        } else {
+            Code::BulkStore
+        });
         draft.c = self.source_at(2, false)?;
         let mut registers = Vec::new();
         if load {
             registers.push(self.shared_sum(3, AccessSpace::Shared)?);
         }
-        (draft.a, draft.b) = if load { (shared, global) } else { (global, shared) };
+        (draft.a, draft.b) = if load {
+            (shared, global)
+        } else {
+            (global, shared)
+        };
         draft.imm = offset;
         (draft.list, draft.listed) = self.list(&registers);
         self.emit(draft);
@@ -124,7 +136,12 @@ impl Decoder<'_> {
 
     pub(super) fn mbarrier(&mut self, modifiers: &mut Modifiers<'_>) -> Result<()> {
         let operation = modifiers.take_any(&[
-            "init", "inval", "arrive", "expect_tx", "try_wait", "test_wait",
+            "init",
+            "inval",
+            "arrive",
+            "expect_tx",
+            "try_wait",
+            "test_wait",
         ]);
         let expect = operation == Some("arrive") && modifiers.take("expect_tx");
         let parity = modifiers.take("parity");
@@ -238,7 +255,7 @@ impl Decoder<'_> {
         let register = self.temporary(if wide { 2 } else { 1 });
         let reads = std::mem::take(&mut self.reads);
         let writes = std::mem::replace(&mut self.writes, vec![register]);
-        let guard = std::mem::replace(&mut self.guard, (0, 0));
+        let guard = std::mem::take(&mut self.guard);
         self.reads = [Some(a), b]
             .into_iter()
             .flatten()

@@ -69,7 +69,10 @@ impl<'a> Decoder<'a> {
 
     /// Whether a fence shows the copy engine what was written to shared memory before.
     fn fences_copies(all: &[&str]) -> bool {
-        matches!(all, ["proxy", "async"] | ["proxy", "async", "shared::cta" | "shared::cluster"])
+        matches!(
+            all,
+            ["proxy", "async"] | ["proxy", "async", "shared::cta" | "shared::cluster"]
+        )
     }
 
     pub(super) fn space(modifiers: &mut Modifiers<'_>) -> AccessSpace {
