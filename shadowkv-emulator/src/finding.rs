@@ -35,6 +35,8 @@ pub enum FindingKind {
     UndefinedOperand,
     /// A copy of the copy engine that the hardware would refuse.
     InvalidCopy,
+    /// Use of an mbarrier that the hardware leaves undefined.
+    InvalidMbarrier,
 }
 
 impl fmt::Display for FindingKind {
@@ -53,6 +55,7 @@ impl fmt::Display for FindingKind {
             FindingKind::Trap => "trap",
             FindingKind::UndefinedOperand => "undefined operand",
             FindingKind::InvalidCopy => "invalid copy",
+            FindingKind::InvalidMbarrier => "invalid mbarrier",
         })
     }
 }

@@ -57,6 +57,7 @@ mod module;
 mod program;
 pub mod ptx;
 mod report;
+mod tensor_map;
 
 pub use counters::Counters;
 pub use device::{Device, DeviceError, LaunchConfig, LaunchError, LaunchReport};
@@ -66,3 +67,4 @@ pub use model::GpuModel;
 pub use module::{Kernel, LoadError, Module};
 pub use program::DecodeError;
 pub use report::LineCounters;
+pub use tensor_map::{Swizzle, TensorMap, TensorMapBuilder, TensorMapError};

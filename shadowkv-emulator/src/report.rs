@@ -102,11 +102,12 @@ fn class(code: Code, mix: &mut Mix) -> &mut u64 {
         | ClusterWait
         | MbarrierInit
         | MbarrierInval
-        | MbarrierArrive { .. }
+        | MbarrierArrive(_)
         | MbarrierExpect
         | MbarrierWait { .. }
         | BulkCommit
-        | BulkWait => &mut mix.barrier,
+        | BulkWait { .. }
+        | ProxyFence => &mut mix.barrier,
         _ => &mut mix.integer,
     }
 }

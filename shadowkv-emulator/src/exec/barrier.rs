@@ -31,15 +31,29 @@ pub(super) struct Barrier {
 
 /// What a warp touched between two barriers of part of the block.
 pub(super) struct Stretch {
-    warp: u32,
-    number: u32,
-    touched: Touched,
+    pub(super) warp: u32,
+    pub(super) number: u32,
+    pub(super) touched: Touched,
 }
+
+/// Most stretches of a warp that are kept for comparison: with arrivals at mbarriers there may be any number. What older ones
+/// touched is forgotten, and something wrong may be missed.
+const KEPT: usize = 4;
 
 /// Learns what another knows.
 pub(super) fn join_order(order: &mut Order, other: &Order) {
     for (mine, theirs) in order.iter_mut().zip(other) {
         *mine = (*mine).max(*theirs);
+    }
+}
+
+impl Block {
+    /// Forgets stretches but those for which `keep` says so.
+    pub(super) fn forget_stretches(&mut self, keep: impl Fn(&Stretch) -> bool) {
+        for mut stretch in self.stretches.extract_if(.., |stretch| !keep(stretch)) {
+            stretch.touched.clear();
+            self.spare.push(stretch.touched);
+        }
     }
 }
 
@@ -153,7 +167,7 @@ impl Worker<'_> {
 
     /// Lets the other groups of a warp run first, in the hope that they come here too; `false` if there are none.
     pub(super) fn park(warp: &mut Warp, lanes: u32) -> bool {
-        if warp.others.is_empty() || lanes != warp.current.lanes {
+        if warp.others.is_empty() && warp.spinning.is_empty() || lanes != warp.current.lanes {
             return false;
         }
         warp.parked.push(warp.current);
@@ -239,7 +253,8 @@ impl Worker<'_> {
         for warp in warps.iter() {
             self.compare_stretches(block, warp);
         }
-        block.stretches.clear();
+        self.order_copies(block, warps, u32::MAX);
+        block.forget_stretches(|_| false);
         block.epoch += 1;
         self.view.group = 0;
         for warp in warps.iter_mut() {
@@ -257,6 +272,8 @@ impl Worker<'_> {
 
     /// A barrier of some warps: it orders them among themselves, and nobody else.
     fn end_partly(&mut self, block: &mut Block, warps: &mut [Warp], members: &[u32]) {
+        let mask = members.iter().fold(0, |mask, warp| mask | 1 << warp);
+        self.order_copies(block, warps, mask);
         let mut order = [0; WARPS];
         let mut clock = Clock::default();
         for warp in warps
@@ -274,7 +291,7 @@ impl Worker<'_> {
             warp.order = order;
             warp.clock = clock.clone();
         }
-        block.stretches.retain(|stretch| {
+        block.forget_stretches(|stretch| {
             warps.iter().any(|warp| {
                 warp.index != stretch.warp && warp.order[stretch.warp as usize] < stretch.number
             })
@@ -283,13 +300,26 @@ impl Worker<'_> {
 
     /// Ends a warp's stretch: what it touched is kept for comparison with the warps that are not ordered after it.
     pub(super) fn end_stretch(&mut self, block: &mut Block, warp: &mut Warp) {
-        self.compare_stretches(block, warp);
-        let fresh = Touched::new(self.context.shared_bytes as usize);
-        block.stretches.push(Stretch {
-            warp: warp.index,
-            number: warp.stretch,
-            touched: std::mem::replace(&mut warp.touched, fresh),
-        });
+        if !warp.touched.is_empty() {
+            self.compare_stretches(block, warp);
+            let bytes = self.context.shared_bytes as usize;
+            let fresh = block.spare.pop().unwrap_or_else(|| Touched::new(bytes));
+            block.stretches.push(Stretch {
+                warp: warp.index,
+                number: warp.stretch,
+                touched: std::mem::replace(&mut warp.touched, fresh),
+            });
+            let mut mine = block
+                .stretches
+                .iter()
+                .rev()
+                .filter(|stretch| stretch.warp == warp.index);
+            if let Some(last) = mine.nth(KEPT).map(|stretch| stretch.number) {
+                block.forget_stretches(|stretch| {
+                    stretch.warp != warp.index || stretch.number > last
+                });
+            }
+        }
         warp.order[warp.index as usize] = warp.stretch;
         warp.stretch += 1;
         warp.interval = 0;

@@ -44,6 +44,7 @@ impl Team {
                 barriers: Default::default(),
                 complete: Vec::new(),
                 stretches: Vec::new(),
+                spare: Vec::new(),
                 bulk: Bulk::default(),
                 failed: false,
             },
@@ -60,8 +61,8 @@ impl Team {
         self.block.clock = Clock::default();
         self.block.barriers = Default::default();
         self.block.complete.clear();
-        self.block.stretches.clear();
-        self.block.bulk = Bulk::default();
+        self.block.forget_stretches(|_| false);
+        self.block.bulk.reset();
         self.block.failed = false;
         for (index, warp) in self.warps.iter_mut().enumerate() {
             warp.start(index as u32, context.block);
@@ -129,6 +130,7 @@ impl Worker<'_> {
         // Copies nobody waited for land in memory that nobody reads: no finding.
         let _ = unfinished;
         self.end_epoch(&mut team.block, &mut team.warps);
+        self.end_bulk(&team.block);
     }
 
     /// The launch takes too long, or waits for something that does not come.
@@ -152,7 +154,10 @@ impl Worker<'_> {
         } else {
             (
                 FindingKind::Deadlock,
-                "all threads wait for memory that nobody changes".to_owned(),
+                format!(
+                    "all threads wait for memory that nobody changes{}",
+                    team.block.bulk.lacks()
+                ),
             )
         };
         self.notes.add(kind, actor, None, &message, String::new());

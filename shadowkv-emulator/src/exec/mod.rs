@@ -44,7 +44,7 @@ pub(crate) use launch::run;
 use barrier::{Barrier, Stretch};
 use bulk::Bulk;
 use notes::Notes;
-use shared::{Shared, SharedTrouble};
+use shared::{Shared, SharedTrouble, Touched};
 use warp::Warp;
 
 /// What is the same for all of a launch.
@@ -120,6 +120,8 @@ pub(crate) struct Block {
     complete: Vec<(u8, Barrier)>,
     /// Stretches of warps that ended at barriers of part of the block, and that some warp is not ordered after yet.
     stretches: Vec<Stretch>,
+    /// Emptied records of what was touched, for stretches to come.
+    spare: Vec<Touched>,
     bulk: Bulk,
     /// A finding after which nothing that follows would mean anything.
     pub(crate) failed: bool,

@@ -10,6 +10,8 @@ use crate::memory::unit_bits;
 use super::banks;
 use super::rows::mask_of;
 
+mod engine;
+
 /// Kinds of access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Touch {
@@ -377,14 +379,6 @@ impl Shared {
         let bits = unit_bits(u64::from(address), bytes);
         self.flight[unit] &= !bits;
         self.readable[unit] |= bits;
-    }
-
-    /// Whether every byte may be read, for copies of the copy engine.
-    pub(crate) fn is_readable(&self, address: u32, bytes: u32) -> bool {
-        (address..address + bytes).all(|byte| {
-            let bits = unit_bits(u64::from(byte), 1);
-            self.readable[(byte >> 4) as usize] & bits != 0
-        })
     }
 
     /// Wavefronts of an access, `bytes` per lane.

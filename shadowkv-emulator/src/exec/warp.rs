@@ -39,6 +39,8 @@ pub(crate) struct Warp {
     pub(crate) others: Vec<Group>,
     /// Lanes that wait for others to come to the same instruction.
     pub(crate) parked: Vec<Group>,
+    /// Lanes that stand at a wait of an mbarrier, to try again when the others cannot run.
+    pub(crate) spinning: Vec<Group>,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) touched: Touched,
     pub(crate) local: Local,
@@ -70,6 +72,7 @@ impl Warp {
             current: Group { pc: 0, lanes: 0 },
             others: Vec::new(),
             parked: Vec::new(),
+            spinning: Vec::new(),
             waiting: Vec::new(),
             touched: Touched::new(shared_bytes),
             local: Local::new(program.local_bytes),
@@ -102,6 +105,7 @@ impl Warp {
         };
         self.others.clear();
         self.parked.clear();
+        self.spinning.clear();
         self.waiting.clear();
         self.touched.clear();
         self.local.reset();
@@ -132,6 +136,9 @@ impl Warp {
             self.others.push(self.current);
         }
         if self.others.is_empty() {
+            self.others.append(&mut self.spinning);
+        }
+        if self.others.is_empty() {
             // Nobody is left to come: those that wait for company go on without.
             self.others.append(&mut self.parked);
         }
@@ -148,18 +155,22 @@ impl Warp {
         };
         self.others.retain(&mut take);
         self.parked.retain(&mut take);
+        self.spinning.retain(&mut take);
         self.current = Group { pc, lanes };
         true
     }
 
     /// Whether any lane could execute its next instruction.
     pub(crate) fn can_run(&self) -> bool {
-        self.current.lanes != 0 || !self.others.is_empty() || !self.parked.is_empty()
+        self.current.lanes != 0
+            || !self.others.is_empty()
+            || !self.parked.is_empty()
+            || !self.spinning.is_empty()
     }
 
     /// The instruction at which another group may be met.
     pub(crate) fn next_meeting(&self) -> u32 {
-        if !self.parked.is_empty() {
+        if !self.parked.is_empty() || !self.spinning.is_empty() {
             return 0; // look after every instruction
         }
         self.others

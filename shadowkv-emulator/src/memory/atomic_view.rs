@@ -80,13 +80,6 @@ impl View<'_> {
         narrow(value, &mut data[at..at + bytes as usize]);
     }
 
-    /// Address, and bytes from there to the end, of the allocation at `address`, for copies of the copy engine.
-    pub(crate) fn extent(&mut self, address: u64) -> Option<u64> {
-        let index = self.locate(address, 1)?;
-        let allocation = self.allocations[index];
-        Some(allocation.base + allocation.bytes - address)
-    }
-
     /// A place in words: allocation and offset, or what is nearest.
     pub(crate) fn describe(&self, address: u64, bytes: u32) -> String {
         let of = |allocation: &Allocation, offset: u64| {

@@ -6,8 +6,8 @@ use crate::arith::integer::PermuteMode;
 use crate::arith::tensor::MmaKind;
 
 use super::operations::{
-    Access, AccessSpace, Atomic, BarrierKind, Compare, CompareType, Order, Redux, SetP, Shuffle,
-    Special, Vote,
+    Access, AccessSpace, Arrival, Atomic, BarrierKind, Compare, CompareType, Order, Redux, SetP,
+    Shuffle, Special, Vote,
 };
 
 /// What to do. Operands are in [`super::Inst`]: `d` the destination, `a`, `b`, `c` the sources, `p` and `q` predicates, `imm` a
@@ -323,29 +323,33 @@ pub(crate) enum Code {
     // mbarrier and bulk copies (sm_90).
     MbarrierInit,
     MbarrierInval,
-    /// Arrivals in `b` where `has_count`; `expect` adds `b` to the expected bytes and arrives once.
-    MbarrierArrive {
-        has_count: bool,
-        expect: bool,
-        returns: bool,
-    },
+    /// Arrivals, or the bytes that are expected, in `b`.
+    MbarrierArrive(Arrival),
     MbarrierExpect,
     /// `p = ` the phase of parity (or token) `b` is complete.
     MbarrierWait {
         parity: bool,
-        blocking: bool,
+        acquires: bool,
     },
-    /// 2-D tile load; operands in `list`.
+    /// A tile of the tensor whose map is at `[b + imm]` to `[a]` of shared memory; coordinates in `list`, the mbarrier behind
+    /// them.
     TensorLoad {
         dimensions: u8,
     },
     TensorStore {
         dimensions: u8,
     },
+    /// `c` bytes from `[b + imm]` to `[a]` of shared memory; the mbarrier in `list`.
     BulkLoad,
+    /// `c` bytes from `[b]` of shared memory to `[a + imm]`.
     BulkStore,
     BulkCommit,
-    BulkWait,
+    /// All but the newest `imm` groups; of their sources alone where `read_only` says so.
+    BulkWait {
+        read_only: bool,
+    },
+    /// `fence.proxy.async`: copies see what was written to shared memory.
+    ProxyFence,
 
     // Control.
     Nop,

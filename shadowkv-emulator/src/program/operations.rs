@@ -269,6 +269,25 @@ pub(crate) struct BarrierKind {
     pub(crate) reduction: Option<BarrierReduction>,
 }
 
+/// What an arrival at an mbarrier does.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent properties of an instruction"
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Counts for several.
+    pub(crate) has_count: bool,
+    /// Expects bytes of copies.
+    pub(crate) expects: bool,
+    /// Returns the state.
+    pub(crate) returns: bool,
+    /// May complete the phase.
+    pub(crate) may_complete: bool,
+    /// What the thread did before comes before what others do who wait.
+    pub(crate) releases: bool,
+}
+
 /// `bar.red`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "PTX's own names")]

@@ -135,11 +135,10 @@ impl Worker<'_> {
                     format!("{verb} of shared memory that nobody has written"),
                     None,
                 ),
-                SharedTrouble::InFlight => (
-                    FindingKind::CopyInFlight,
-                    format!("{verb} of shared memory to which an asynchronous copy is on its way"),
-                    None,
-                ),
+                SharedTrouble::InFlight => {
+                    let (kind, what, other) = block.bulk.explain(address, bytes);
+                    (kind, format!("{verb} of {what}"), other)
+                }
                 SharedTrouble::Race { pc, lane, touch } => (
                     FindingKind::Race,
                     format!(

@@ -33,11 +33,17 @@ impl<'a> Decoder<'a> {
                 self.emit(draft);
             }
             "fence" | "membar" => {
-                let order = Self::fence_order(modifiers);
+                let all = modifiers.take_all();
+                let order = Self::fence_order(&all);
                 if order != Order::Weak {
                     self.communicates = true;
                 }
-                let draft = self.blank(Code::Fence(order));
+                let code = if Self::fences_copies(&all) {
+                    Code::ProxyFence
+                } else {
+                    Code::Fence(order)
+                };
+                let draft = self.blank(code);
                 self.emit(draft);
             }
             _ => return Ok(false),
@@ -46,8 +52,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// What a fence orders between blocks; `Weak` for the narrower ones, whose effect the barriers already have.
-    fn fence_order(modifiers: &mut Modifiers<'_>) -> Order {
-        let all = modifiers.take_all();
+    fn fence_order(all: &[&str]) -> Order {
         let has = |name: &str| all.contains(&name);
         let block_only = has("cta") || has("proxy") || has("mbarrier_init");
         if block_only {
@@ -60,6 +65,14 @@ impl<'a> Decoder<'a> {
         } else {
             Order::AcqRel
         }
+    }
+
+    /// Whether a fence shows the copy engine what was written to shared memory before.
+    fn fences_copies(all: &[&str]) -> bool {
+        matches!(
+            all,
+            ["proxy", "async"] | ["proxy", "async", "shared::cta" | "shared::cluster"]
+        )
     }
 
     pub(super) fn space(modifiers: &mut Modifiers<'_>) -> AccessSpace {

@@ -10,6 +10,7 @@ use crate::ptx::ast::{
 };
 
 mod alu;
+mod bulk;
 mod control;
 mod convert;
 mod copies;
