@@ -4,33 +4,6 @@ use super::unit;
 use crate::arith::Lanes32;
 use crate::arith::float;
 
-/// A function of one 16-bit float, in the lower half of a word.
-macro_rules! halves {
-    ($($(#[$doc:meta])* $scalar:ident, $packed:ident = $lane:expr;)*) => {$(
-        $(#[$doc])*
-        /// of the lower halves; the upper halves of the result are 0
-        #[inline(always)]
-        pub fn $scalar(x: &Lanes32) -> Lanes32 {
-            let mut d = [0; 32];
-            for (d, &x) in d.iter_mut().zip(x) {
-                *d = $lane(x & 0xffff);
-            }
-            d
-        }
-
-        $(#[$doc])*
-        /// of both halves
-        #[inline(always)]
-        pub fn $packed(x: &Lanes32) -> Lanes32 {
-            let mut d = [0; 32];
-            for (d, &x) in d.iter_mut().zip(x) {
-                *d = $lane(x & 0xffff) | ($lane(x >> 16) << 16);
-            }
-            d
-        }
-    )*};
-}
-
 /// The `f16` next to zero; infinity from 2^16 up.
 #[inline(always)]
 fn f16_cut(bits: u32) -> u32 {
@@ -52,43 +25,65 @@ fn f16_cut(bits: u32) -> u32 {
     if magnitude > unit::INFINITY {
         0x7fff
     } else {
-        result | (bits >> 16 & 0x8000)
+        result | ((bits >> 16) & 0x8000)
     }
 }
 
-/// The `bf16` next to zero.
+/// The lower halves, or the upper ones, as singles.
 #[inline(always)]
-fn bf16_cut(bits: u32) -> u32 {
-    bits >> 16
+fn widen<const BF16: bool, const UPPER: bool>(x: &Lanes32) -> Lanes32 {
+    let mut d = [0; 32];
+    for (d, &x) in d.iter_mut().zip(x) {
+        let bits = if UPPER { x >> 16 } else { x & 0xffff };
+        *d = if BF16 {
+            bits << 16
+        } else {
+            float::f32_from_f16(bits).to_bits()
+        };
+    }
+    d
 }
 
+/// Cuts `low` to the lower halves and `high` to the upper ones.
 #[inline(always)]
-fn ex2_f16(x: u32) -> u32 {
-    f16_cut(unit::ex2(float::f32_from_f16(x).to_bits()))
+fn narrow<const BF16: bool>(low: &Lanes32, high: &Lanes32) -> Lanes32 {
+    let mut d = [0; 32];
+    for ((d, &low), &high) in d.iter_mut().zip(low).zip(high) {
+        *d = if BF16 {
+            (low >> 16) | (high & 0xffff_0000)
+        } else {
+            f16_cut(low) | (f16_cut(high) << 16)
+        };
+    }
+    d
 }
 
-#[inline(always)]
-fn ex2_bf16(x: u32) -> u32 {
-    bf16_cut(unit::ex2(x << 16))
-}
+/// A function of the lower halves, and of both.
+macro_rules! halves {
+    ($($(#[$doc:meta])* $scalar:ident, $packed:ident = $unit:path, $bf16:literal;)*) => {$(
+        $(#[$doc])*
+        /// of the lower halves; the upper halves of the result are 0
+        #[inline(always)]
+        pub fn $scalar(x: &Lanes32) -> Lanes32 {
+            narrow::<$bf16>(&$unit(&widen::<$bf16, false>(x)), &[0; 32])
+        }
 
-#[inline(always)]
-fn tanh_f16(x: u32) -> u32 {
-    f16_cut(unit::tanh(float::f32_from_f16(x).to_bits()))
-}
-
-#[inline(always)]
-fn tanh_bf16(x: u32) -> u32 {
-    bf16_cut(unit::tanh(x << 16))
+        $(#[$doc])*
+        /// of both halves
+        #[inline(always)]
+        pub fn $packed(x: &Lanes32) -> Lanes32 {
+            narrow::<$bf16>(&$unit(&widen::<$bf16, false>(x)), &$unit(&widen::<$bf16, true>(x)))
+        }
+    )*};
 }
 
 halves! {
     /// `ex2.approx.f16`
-    ex2_approx_f16, ex2_approx_f16x2 = ex2_f16;
+    ex2_approx_f16, ex2_approx_f16x2 = unit::ex2, false;
     /// `ex2.approx.ftz.bf16`
-    ex2_approx_ftz_bf16, ex2_approx_ftz_bf16x2 = ex2_bf16;
+    ex2_approx_ftz_bf16, ex2_approx_ftz_bf16x2 = unit::ex2, true;
     /// `tanh.approx.f16`
-    tanh_approx_f16, tanh_approx_f16x2 = tanh_f16;
+    tanh_approx_f16, tanh_approx_f16x2 = unit::tanh, false;
     /// `tanh.approx.bf16`
-    tanh_approx_bf16, tanh_approx_bf16x2 = tanh_bf16;
+    tanh_approx_bf16, tanh_approx_bf16x2 = unit::tanh, true;
 }

@@ -5,22 +5,6 @@
 use super::unit;
 use crate::arith::{Lanes32, single};
 
-/// Functions of a lane over 32.
-macro_rules! rows {
-    ($($(#[$doc:meta])* $name:ident($($source:ident),+) = $lane:expr;)*) => {$(
-        $(#[$doc])*
-        #[inline(always)]
-        pub fn $name($($source: &Lanes32),+) -> Lanes32 {
-            let mut d = [0; 32];
-            for (lane, d) in d.iter_mut().enumerate() {
-                $(let $source = $source[lane];)+
-                *d = $lane;
-            }
-            d
-        }
-    )*};
-}
-
 /// `2^exponent`
 const fn power(exponent: i32) -> f32 {
     f32::from_bits(((127 + exponent) as u32) << 23)
@@ -38,127 +22,183 @@ fn times(x: u32, y: f32) -> u32 {
     single::result(f32::from_bits(x) * y)
 }
 
+/// `x`, denormals times 2^24.
 #[inline(always)]
-fn ex2(x: u32) -> u32 {
-    let low = f32::from_bits(x) < -126.0;
-    let result = unit::ex2(if low { times(x, 0.5) } else { x });
-    if low {
-        times(result, f32::from_bits(result))
+fn normal(x: u32) -> u32 {
+    if is_denormal(x) {
+        times(x, power(24))
     } else {
-        result
+        x
     }
-}
-
-#[inline(always)]
-fn lg2(x: u32) -> u32 {
-    let low = is_denormal(x);
-    let result = unit::lg2(if low { times(x, power(24)) } else { x });
-    let less = single::result(f32::from_bits(result) - 24.0);
-    if low { less } else { result }
 }
 
 /// A factor that brings a divisor into the unit's range.
 #[inline(always)]
 fn divisor_scale(x: u32) -> f32 {
-    let magnitude = f32::from_bits(x & 0x7fff_ffff);
-    let scale = if magnitude > power(126) {
-        power(-2)
-    } else {
-        1.0
-    };
+    let scale = f32::from_bits(large_divisor_scale(x));
     if is_denormal(x) { power(24) } else { scale }
 }
 
+/// A factor, as bits, that brings a large divisor into the unit's range.
 #[inline(always)]
-fn rcp(x: u32) -> u32 {
-    let scale = divisor_scale(x);
-    times(unit::rcp(times(x, scale)), scale)
-}
-
-#[inline(always)]
-fn rsqrt(x: u32) -> u32 {
-    let low = is_denormal(x);
-    let result = unit::rsqrt(if low { times(x, power(24)) } else { x });
-    if low {
-        times(result, power(12))
+fn large_divisor_scale(x: u32) -> u32 {
+    let magnitude = f32::from_bits(x & 0x7fff_ffff);
+    if magnitude > power(126) {
+        power(-2)
     } else {
-        result
+        1.0
     }
+    .to_bits()
 }
 
+/// Below what `ex2` is scaled.
 #[inline(always)]
-fn sqrt(x: u32) -> u32 {
-    let low = is_denormal(x);
-    let result = unit::sqrt(if low { times(x, power(24)) } else { x });
-    if low {
-        times(result, power(-12))
+fn is_low(x: u32) -> bool {
+    f32::from_bits(x) < -126.0
+}
+
+/// An expression of every lane.
+macro_rules! each {
+    (|$($name:ident),+| $lane:expr) => {{
+        let mut d = [0; 32];
+        for (lane, d) in d.iter_mut().enumerate() {
+            $(let $name = $name[lane];)+
+            *d = $lane;
+        }
+        d
+    }};
+}
+
+/// `ex2.approx.f32`
+#[inline(always)]
+pub fn ex2_approx(x: &Lanes32) -> Lanes32 {
+    let d = unit::ex2(&each!(|x| if is_low(x) { times(x, 0.5) } else { x }));
+    each!(|x, d| if is_low(x) {
+        times(d, f32::from_bits(d))
     } else {
-        result
-    }
+        d
+    })
 }
 
-/// `div.full`: in range whatever the divisor.
+/// `ex2.approx.ftz.f32`
 #[inline(always)]
-fn div_full_lane(a: u32, b: u32) -> u32 {
-    let scale = divisor_scale(b);
-    times(times(a, scale), f32::from_bits(unit::rcp(times(b, scale))))
+pub fn ex2_approx_ftz(x: &Lanes32) -> Lanes32 {
+    unit::ex2(x)
 }
 
-/// `div.approx`: zero for divisors whose reciprocal is denormal.
+/// `lg2.approx.f32`
 #[inline(always)]
-fn div_approx_lane(a: u32, b: u32) -> u32 {
-    let scale = if is_denormal(b) { power(24) } else { 1.0 };
-    times(times(a, scale), f32::from_bits(unit::rcp(times(b, scale))))
+pub fn lg2_approx(x: &Lanes32) -> Lanes32 {
+    let d = unit::lg2(&each!(|x| normal(x)));
+    each!(|x, d| if is_denormal(x) {
+        single::result(f32::from_bits(d) - 24.0)
+    } else {
+        d
+    })
 }
 
+/// `lg2.approx.ftz.f32`
 #[inline(always)]
-fn div_approx_ftz_lane(a: u32, b: u32) -> u32 {
-    single::mul_ftz(a, unit::rcp(b))
+pub fn lg2_approx_ftz(x: &Lanes32) -> Lanes32 {
+    unit::lg2(x)
 }
 
+/// `rcp.approx.f32`
 #[inline(always)]
-fn div_full_ftz_lane(a: u32, b: u32) -> u32 {
-    let large = f32::from_bits(b & 0x7fff_ffff) > power(126);
-    let scale = if large { power(-2) } else { 1.0 }.to_bits();
-    single::mul_ftz(
-        single::mul_ftz(a, scale),
-        unit::rcp(single::mul_ftz(b, scale)),
-    )
+pub fn rcp_approx(x: &Lanes32) -> Lanes32 {
+    let d = unit::rcp(&each!(|x| times(x, divisor_scale(x))));
+    each!(|x, d| times(d, divisor_scale(x)))
 }
 
-rows! {
-    /// `ex2.approx.f32`
-    ex2_approx(x) = ex2(x);
-    /// `ex2.approx.ftz.f32`
-    ex2_approx_ftz(x) = unit::ex2(x);
-    /// `lg2.approx.f32`
-    lg2_approx(x) = lg2(x);
-    /// `lg2.approx.ftz.f32`
-    lg2_approx_ftz(x) = unit::lg2(x);
-    /// `rcp.approx.f32`
-    rcp_approx(x) = rcp(x);
-    /// `rcp.approx.ftz.f32`
-    rcp_approx_ftz(x) = unit::rcp(x);
-    /// `rsqrt.approx.f32`
-    rsqrt_approx(x) = rsqrt(x);
-    /// `rsqrt.approx.ftz.f32`
-    rsqrt_approx_ftz(x) = unit::rsqrt(x);
-    /// `sqrt.approx.f32`
-    sqrt_approx(x) = sqrt(x);
-    /// `sqrt.approx.ftz.f32`
-    sqrt_approx_ftz(x) = unit::sqrt(x);
-    /// `sin.approx.f32`, `sin.approx.ftz.f32`
-    sin_approx(x) = unit::sin(x, 0);
-    /// `cos.approx.f32`, `cos.approx.ftz.f32`
-    cos_approx(x) = unit::sin(x, 1);
-    /// `tanh.approx.f32`
-    tanh_approx(x) = unit::tanh(x);
-    /// `div.approx.f32`
-    div_approx(a, b) = div_approx_lane(a, b);
-    /// `div.approx.ftz.f32`
-    div_approx_ftz(a, b) = div_approx_ftz_lane(a, b);
-    /// `div.full.f32`
-    div_full(a, b) = div_full_lane(a, b);
-    /// `div.full.ftz.f32`
-    div_full_ftz(a, b) = div_full_ftz_lane(a, b);
+/// `rcp.approx.ftz.f32`
+#[inline(always)]
+pub fn rcp_approx_ftz(x: &Lanes32) -> Lanes32 {
+    unit::rcp(x)
+}
+
+/// `rsqrt.approx.f32`
+#[inline(always)]
+pub fn rsqrt_approx(x: &Lanes32) -> Lanes32 {
+    let d = unit::rsqrt(&each!(|x| normal(x)));
+    each!(|x, d| if is_denormal(x) {
+        times(d, power(12))
+    } else {
+        d
+    })
+}
+
+/// `rsqrt.approx.ftz.f32`
+#[inline(always)]
+pub fn rsqrt_approx_ftz(x: &Lanes32) -> Lanes32 {
+    unit::rsqrt(x)
+}
+
+/// `sqrt.approx.f32`
+#[inline(always)]
+pub fn sqrt_approx(x: &Lanes32) -> Lanes32 {
+    let d = unit::sqrt(&each!(|x| normal(x)));
+    each!(|x, d| if is_denormal(x) {
+        times(d, power(-12))
+    } else {
+        d
+    })
+}
+
+/// `sqrt.approx.ftz.f32`
+#[inline(always)]
+pub fn sqrt_approx_ftz(x: &Lanes32) -> Lanes32 {
+    unit::sqrt(x)
+}
+
+/// `sin.approx.f32`, `sin.approx.ftz.f32`
+#[inline(always)]
+pub fn sin_approx(x: &Lanes32) -> Lanes32 {
+    unit::sin::<0>(x)
+}
+
+/// `cos.approx.f32`, `cos.approx.ftz.f32`
+#[inline(always)]
+pub fn cos_approx(x: &Lanes32) -> Lanes32 {
+    unit::sin::<1>(x)
+}
+
+/// `tanh.approx.f32`
+#[inline(always)]
+pub fn tanh_approx(x: &Lanes32) -> Lanes32 {
+    unit::tanh(x)
+}
+
+/// `div.full.f32`: in range whatever the divisor
+#[inline(always)]
+pub fn div_full(a: &Lanes32, b: &Lanes32) -> Lanes32 {
+    let d = unit::rcp(&each!(|b| times(b, divisor_scale(b))));
+    each!(|a, b, d| times(times(a, divisor_scale(b)), f32::from_bits(d)))
+}
+
+/// `div.full.ftz.f32`: in range whatever the divisor
+#[inline(always)]
+pub fn div_full_ftz(a: &Lanes32, b: &Lanes32) -> Lanes32 {
+    let d = unit::rcp(&each!(|b| single::mul_ftz(b, large_divisor_scale(b))));
+    each!(|a, b, d| single::mul_ftz(single::mul_ftz(a, large_divisor_scale(b)), d))
+}
+
+/// `div.approx.f32`: zero for divisors whose reciprocal is denormal
+#[inline(always)]
+pub fn div_approx(a: &Lanes32, b: &Lanes32) -> Lanes32 {
+    let d = unit::rcp(&each!(|b| normal(b)));
+    each!(|a, b, d| {
+        let a = if is_denormal(b) {
+            times(a, power(24))
+        } else {
+            a
+        };
+        times(a, f32::from_bits(d))
+    })
+}
+
+/// `div.approx.ftz.f32`: zero for divisors whose reciprocal is denormal
+#[inline(always)]
+pub fn div_approx_ftz(a: &Lanes32, b: &Lanes32) -> Lanes32 {
+    let d = unit::rcp(b);
+    each!(|a, d| single::mul_ftz(a, d))
 }

@@ -4,10 +4,11 @@
 //! linear term and a quadratic one, all exact but for the offset's square, which is cut; then it cuts the sum. All of it
 //! was found from the results alone: with this square, and with no other tried, integers give every one of them.
 //!
-//! Every function takes and returns the bits of a single. Denormals count, and come out, as zeros; what PTX makes of the
+//! Every function takes and returns the bits of singles. Denormals count, and come out, as zeros; what PTX makes of the
 //! forms without `.ftz` is in [`super::rows`].
 
 use super::tables::{EX2, LG2, RCP, RSQRT, SIN, SQRT, Segment, TANH};
+use crate::arith::Lanes32;
 
 /// The NaN that the unit returns.
 pub(super) const NAN: u32 = 0x7fff_ffff;
@@ -31,13 +32,28 @@ fn square(x: u32) -> u32 {
     sum
 }
 
-/// The quadratic of segment `segment` at the 17-bit `offset`.
+/// For each lane, the quadratic of a segment at a 17-bit offset.
+///
+/// Its loops are apart so that all but the one that looks up vectorise.
 #[inline(always)]
-fn quadratic<const N: usize>(table: &[Segment; N], segment: u32, offset: u32) -> i64 {
-    let (constant, linear, quadratic) = table[segment as usize % N];
-    constant
-        + i64::from(linear) * i64::from(offset as i32)
-        + i64::from(quadratic) * i64::from(square(offset) as i32)
+fn quadratics<const N: usize>(
+    table: &[Segment; N],
+    segments: &Lanes32,
+    offsets: &Lanes32,
+) -> [i64; 32] {
+    let mut values = [0; 32];
+    let mut slopes = [(0, 0); 32];
+    for lane in 0..32 {
+        let segment = &table[segments[lane] as usize % N];
+        (values[lane], slopes[lane]) = (segment.0, (segment.1, segment.2));
+    }
+    for lane in 0..32 {
+        let offset = offsets[lane];
+        let linear = i64::from(slopes[lane].0) * i64::from(offset as i32);
+        let quadratic = i64::from(slopes[lane].1) * i64::from(square(offset) as i32);
+        values[lane] += linear + quadratic;
+    }
+    values
 }
 
 /// The bits of a positive result whose 24-bit significand (a carry counts) is `significand` and whose exponent field
@@ -60,147 +76,225 @@ fn cut(units: u64, exponent: i32) -> u32 {
 
 /// `1 / x`
 #[inline(always)]
-pub(super) fn rcp(x: u32) -> u32 {
-    let field = (x >> 23 & 0xff) as i32;
-    // 128 segments: the offset has 16 bits, and a zero below them.
-    let significand = quadratic(&RCP, x >> 16 & 0x7f, x << 1 & 0x1_fffe) >> 17;
-    let result = assemble(252 - field, significand);
-    // 2^-126, of 2^126, is the last that is not flushed.
-    let result = if x & !SIGN > (126 + 127) << 23 {
-        0
-    } else {
-        result
-    };
-    let result = if field == 0 { INFINITY } else { result };
-    if x & !SIGN > INFINITY {
-        NAN
-    } else {
-        result | (x & SIGN)
+pub(super) fn rcp(x: &Lanes32) -> Lanes32 {
+    let (mut segments, mut d) = ([0; 32], [0; 32]);
+    for lane in 0..32 {
+        // 128 segments: the offset has 16 bits, and a zero below them.
+        (segments[lane], d[lane]) = ((x[lane] >> 16) & 0x7f, (x[lane] << 1) & 0x1_fffe);
     }
+    let values = quadratics(&RCP, &segments, &d);
+    for lane in 0..32 {
+        let x = x[lane];
+        let field = ((x >> 23) & 0xff) as i32;
+        let result = assemble(252 - field, values[lane] >> 17);
+        // 2^-126, of 2^126, is the last that is not flushed.
+        let result = if x & !SIGN > (126 + 127) << 23 {
+            0
+        } else {
+            result
+        };
+        let result = if field == 0 { INFINITY } else { result };
+        d[lane] = if x & !SIGN > INFINITY {
+            NAN
+        } else {
+            result | (x & SIGN)
+        };
+    }
+    d
+}
+
+/// Segments and offsets of significands over two octaves, the first of even exponents.
+#[inline(always)]
+fn two_octaves(x: &Lanes32) -> (Lanes32, Lanes32) {
+    let (mut segments, mut offsets) = ([0; 32], [0; 32]);
+    for lane in 0..32 {
+        // The bias is odd: an even field is an odd exponent.
+        let odd = !(x[lane] >> 23) & 1;
+        (segments[lane], offsets[lane]) =
+            ((odd << 6) | ((x[lane] >> 17) & 0x3f), x[lane] & 0x1_ffff);
+    }
+    (segments, offsets)
 }
 
 /// `1 / sqrt(x)`
 #[inline(always)]
-pub(super) fn rsqrt(x: u32) -> u32 {
-    let exponent = (x >> 23 & 0xff) as i32 - 127;
-    let odd = (exponent & 1) as u32;
-    let significand = quadratic(&RSQRT, (odd << 6) | (x >> 17 & 0x3f), x & 0x1_ffff) >> 17;
-    // A power of four has an exact answer, which the first segment misses by one.
-    let significand = if x & FRACTION | odd == 0 {
-        1 << 24
-    } else {
-        significand
-    };
-    let result = assemble(125 - (exponent >> 1), significand);
-    let result = if x >= INFINITY { 0 } else { result };
-    let result = if x > INFINITY { NAN } else { result };
-    if x & INFINITY == 0 {
-        INFINITY | (x & SIGN)
-    } else {
-        result
+pub(super) fn rsqrt(x: &Lanes32) -> Lanes32 {
+    let (segments, offsets) = two_octaves(x);
+    let values = quadratics(&RSQRT, &segments, &offsets);
+    let mut d = [0; 32];
+    for lane in 0..32 {
+        let x = x[lane];
+        let half = ((x >> 23) as i32 - 127) >> 1;
+        // A power of four has an exact answer, which the first segment misses by one.
+        let power = segments[lane] | offsets[lane] == 0;
+        let result = assemble(125 - half, if power { 1 << 24 } else { values[lane] >> 17 });
+        let result = if x >= INFINITY { 0 } else { result };
+        let result = if x > INFINITY { NAN } else { result };
+        d[lane] = if x & INFINITY == 0 {
+            INFINITY | (x & SIGN)
+        } else {
+            result
+        };
     }
+    d
 }
 
 /// `sqrt(x)`
 #[inline(always)]
-pub(super) fn sqrt(x: u32) -> u32 {
-    let exponent = (x >> 23 & 0xff) as i32 - 127;
-    let odd = (exponent & 1) as u32;
-    let significand = quadratic(&SQRT, (odd << 6) | (x >> 17 & 0x3f), x & 0x1_ffff) >> 17;
-    let result = assemble(126 + (exponent >> 1), significand);
-    let result = if x >= INFINITY { INFINITY } else { result };
-    let result = if x > INFINITY { NAN } else { result };
-    if x & INFINITY == 0 { x & SIGN } else { result }
+pub(super) fn sqrt(x: &Lanes32) -> Lanes32 {
+    let (segments, offsets) = two_octaves(x);
+    let values = quadratics(&SQRT, &segments, &offsets);
+    let mut d = [0; 32];
+    for lane in 0..32 {
+        let x = x[lane];
+        let half = ((x >> 23) as i32 - 127) >> 1;
+        let result = assemble(126 + half, values[lane] >> 17);
+        let result = if x >= INFINITY { INFINITY } else { result };
+        let result = if x > INFINITY { NAN } else { result };
+        d[lane] = if x & INFINITY == 0 { x & SIGN } else { result };
+    }
+    d
 }
 
-/// `2^x`
+/// `x`, at most 192 either way, as the unit's fixed point: 23 bits of fraction.
 #[inline(always)]
-pub(super) fn ex2(x: u32) -> u32 {
-    // 192, beyond which nothing changes, and whose fixed-point form has 31 bits.
-    let magnitude = (x & !SIGN).min(0x4340_0000);
-    let fixed = (f32::from_bits(magnitude) * f32::from_bits((127 + 23) << 23)) as i32;
-    // Fixed point is negated by inverting, except when there is no fraction.
+fn to_fixed(x: u32) -> i32 {
+    // Beyond 192 `ex2` does not change; infinity and NaN are cut to that too.
+    let magnitude = f32::from_bits((x & !SIGN).min(0x4340_0000)) * f32::from_bits((127 + 23) << 23);
+    // SAFETY: a number of at most 192 * 2^23, which is less than 2^31.
+    let fixed = unsafe { magnitude.to_int_unchecked::<i32>() };
+    // Negated by inverting, except when there is no fraction.
     let inverted = if fixed & 0x007f_ffff == 0 {
         -fixed
     } else {
         !fixed
     };
-    let fixed = if x & SIGN == 0 { fixed } else { inverted };
-    let exponent = fixed >> 23;
-    let fraction = fixed as u32 & FRACTION;
-    let significand = quadratic(&EX2, fraction >> 17, fraction & 0x1_ffff) >> 17;
-    let result = assemble(exponent + 126, significand);
-    let result = if exponent > 127 { INFINITY } else { result };
-    let result = if exponent < -126 { 0 } else { result };
-    if x & !SIGN > INFINITY { NAN } else { result }
+    if x & SIGN == 0 { fixed } else { inverted }
+}
+
+/// `2^x`
+#[inline(always)]
+pub(super) fn ex2(x: &Lanes32) -> Lanes32 {
+    let (mut segments, mut offsets, mut exponents) = ([0; 32], [0; 32], [0; 32]);
+    for lane in 0..32 {
+        let fixed = to_fixed(x[lane]);
+        exponents[lane] = fixed >> 23;
+        (segments[lane], offsets[lane]) = ((fixed as u32 >> 17) & 0x3f, fixed as u32 & 0x1_ffff);
+    }
+    let values = quadratics(&EX2, &segments, &offsets);
+    let mut d = [0; 32];
+    for lane in 0..32 {
+        let exponent = exponents[lane];
+        let result = assemble(exponent + 126, values[lane] >> 17);
+        let result = if exponent > 127 { INFINITY } else { result };
+        let result = if exponent < -126 { 0 } else { result };
+        d[lane] = if x[lane] & !SIGN > INFINITY {
+            NAN
+        } else {
+            result
+        };
+    }
+    d
 }
 
 /// `log2(x)`
 #[inline(always)]
-pub(super) fn lg2(x: u32) -> u32 {
-    let exponent = i64::from(x >> 23 & 0xff) - 127;
-    let fixed = (exponent << 36) + (quadratic(&LG2, x >> 17 & 0x3f, x & 0x1_ffff) >> 4);
-    // Fixed point is negated by inverting.
-    let magnitude = (fixed ^ (fixed >> 63)) as u64;
-    let result = cut(magnitude, -36) | ((fixed >> 63) as u32 & SIGN);
-    let result = if x == ONE { 0 } else { result };
-    let result = if x >= INFINITY { INFINITY } else { result };
-    let result = if x > INFINITY { NAN } else { result };
-    if x & INFINITY == 0 {
-        INFINITY | SIGN
-    } else {
-        result
+pub(super) fn lg2(x: &Lanes32) -> Lanes32 {
+    let (mut segments, mut offsets) = ([0; 32], [0; 32]);
+    for lane in 0..32 {
+        (segments[lane], offsets[lane]) = ((x[lane] >> 17) & 0x3f, x[lane] & 0x1_ffff);
     }
+    let values = quadratics(&LG2, &segments, &offsets);
+    let mut d = [0; 32];
+    for lane in 0..32 {
+        let x = x[lane];
+        let exponent = i64::from((x >> 23) & 0xff) - 127;
+        let fixed = (exponent << 36) + (values[lane] >> 4);
+        // Fixed point is negated by inverting.
+        let result = cut((fixed ^ (fixed >> 63)) as u64, -36) | ((fixed >> 63) as u32 & SIGN);
+        let result = if x == ONE { 0 } else { result };
+        let result = if x >= INFINITY { INFINITY } else { result };
+        let result = if x > INFINITY { NAN } else { result };
+        d[lane] = if x & INFINITY == 0 {
+            INFINITY | SIGN
+        } else {
+            result
+        };
+    }
+    d
 }
 
-/// `sin(x)`, or `sin(x + pi / 2)` for a `quarter` of 1.
+/// 25 bits of the turn that `x` is the angle of.
 #[inline(always)]
-pub(super) fn sin(x: u32, quarter: u32) -> u32 {
-    // In turns, by a single next to 1 / (2 pi), cut to a single; a double holds the product.
+fn phase(x: u32) -> u32 {
+    // By a single next to 1 / (2 pi), cut to a single; a double holds the product.
     let turns =
         (f64::from(f32::from_bits(x & !SIGN)) * f64::from(f32::from_bits(0x3e22_f983))).to_bits();
     let exponent = (turns >> 52) as i32 - 1023;
-    let significand = (turns >> 29) as u32 & FRACTION | HIDDEN;
-    // 25 bits of a turn. Beyond these shifts there are none left.
+    let significand = ((turns >> 29) as u32 & FRACTION) | HIDDEN;
+    // Beyond these shifts there are no bits left.
     let up = (exponent + 2).clamp(0, 25);
     let down = (-2 - exponent).clamp(0, 24);
-    let phase = (significand << up >> down) + (quarter << 23);
-    let quadrant = phase >> 23 & 3;
-    let fraction = phase & FRACTION;
-    let odd = quadrant & 1 != 0;
-    let position = if odd { fraction ^ FRACTION } else { fraction };
-    let units = quadratic(&SIN, position >> 17, position & 0x1_ffff) as u64;
-    let result = if odd && fraction == 0 {
-        ONE
-    } else {
-        cut(units, -41)
-    };
-    // A cosine's sign has nothing to do with the argument's.
-    let sign = if quarter == 0 { x & SIGN } else { 0 };
-    let result = result | (sign ^ (quadrant >> 1 << 31));
-    if x & !SIGN >= INFINITY { NAN } else { result }
+    significand << up >> down
+}
+
+/// `sin(x)`, or `sin(x + pi / 2)` for a `QUARTER` of 1.
+#[inline(always)]
+pub(super) fn sin<const QUARTER: u32>(x: &Lanes32) -> Lanes32 {
+    let (mut segments, mut offsets, mut phases) = ([0; 32], [0; 32], [0; 32]);
+    for lane in 0..32 {
+        let phase = phase(x[lane]) + (QUARTER << 23);
+        // Odd quadrants run backwards.
+        let position = if phase & HIDDEN == 0 { phase } else { !phase };
+        phases[lane] = phase;
+        (segments[lane], offsets[lane]) = ((position >> 17) & 0x3f, position & 0x1_ffff);
+    }
+    let values = quadratics(&SIN, &segments, &offsets);
+    let mut d = [0; 32];
+    for lane in 0..32 {
+        let (x, phase) = (x[lane], phases[lane]);
+        let top = phase & (FRACTION | HIDDEN) == HIDDEN;
+        let result = if top {
+            ONE
+        } else {
+            cut(values[lane] as u64, -41)
+        };
+        // A cosine's sign has nothing to do with the argument's.
+        let sign = if QUARTER == 0 { x & SIGN } else { 0 };
+        let result = result | (sign ^ ((phase << 7) & SIGN));
+        d[lane] = if x & !SIGN >= INFINITY { NAN } else { result };
+    }
+    d
 }
 
 /// `tanh(x)`; denormals pass.
 #[inline(always)]
-pub(super) fn tanh(x: u32) -> u32 {
+pub(super) fn tanh(x: &Lanes32) -> Lanes32 {
     // By octave from 2^-8 up: how many bits choose a segment, and the first segment.
-    const BITS: [u32; 11] = [0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 3];
-    const FIRST: [u32; 11] = [0, 1, 2, 3, 5, 7, 11, 15, 19, 27, 43];
-    let magnitude = x & !SIGN;
-    let octave = (magnitude >> 23).clamp(119, 129) as usize - 119;
-    let position = (magnitude & FRACTION) >> (6 - BITS[octave]);
-    let units = quadratic(&TANH, FIRST[octave] + (position >> 17), position & 0x1_ffff) as u64;
-    let result = cut(units, -40);
-    let result = if magnitude < 119 << 23 {
-        magnitude
-    } else {
-        result
-    };
-    let result = if magnitude >= 130 << 23 { ONE } else { result };
-    if magnitude > INFINITY {
-        NAN
-    } else {
-        result | (x & SIGN)
+    const BITS: [u32; 16] = [0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 3, 0, 0, 0, 0, 0];
+    const FIRST: [u32; 16] = [0, 1, 2, 3, 5, 7, 11, 15, 19, 27, 43, 0, 0, 0, 0, 0];
+    let (mut segments, mut offsets) = ([0; 32], [0; 32]);
+    for lane in 0..32 {
+        let octave = (((x[lane] & !SIGN) >> 23).clamp(119, 129) as usize - 119) % 16;
+        let position = (x[lane] & FRACTION) >> (6 - BITS[octave]);
+        (segments[lane], offsets[lane]) = (FIRST[octave] + (position >> 17), position & 0x1_ffff);
     }
+    let values = quadratics(&TANH, &segments, &offsets);
+    let mut d = [0; 32];
+    for lane in 0..32 {
+        let magnitude = x[lane] & !SIGN;
+        let result = cut(values[lane] as u64, -40);
+        let result = if magnitude < 119 << 23 {
+            magnitude
+        } else {
+            result
+        };
+        let result = if magnitude >= 130 << 23 { ONE } else { result };
+        d[lane] = if magnitude > INFINITY {
+            NAN
+        } else {
+            result | (x[lane] & SIGN)
+        };
+    }
+    d
 }
