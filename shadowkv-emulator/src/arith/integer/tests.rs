@@ -128,7 +128,7 @@ fn finding_counting_and_masking() {
             (0..32)
                 .filter(|&i| i >= start && i < start + length)
                 .map(|i| 1u32 << i)
-                .sum()
+                .sum::<u32>()
         };
         assert_eq!(
             one(|[a, b]| bmsk_clamp_b32(a, b), [start, length]),
