@@ -16,11 +16,10 @@ use shadowkv_runtime::nvrtc::Arch;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   --check: what lies on disk is not what would be generated;
-      verify: a kernel does something wrong
+  1   --check: what lies on disk is not what would be generated; verify: a kernel is wrong
   2   wrong usage, or a spec or config that cannot be used
   3   a kernel does not compile
-  4   NVRTC is not available; the sources have been written all the same
+  4   NVRTC is not available; sources have been written all the same
   5   something cannot be written
   70  a defect of this program";
 

@@ -172,3 +172,91 @@ fn again(arguments: &VerifyArguments, kernel: &str, case: &str) -> String {
     words.extend(["--kernel", kernel, "--case", case].map(OsString::from));
     again::command(words)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use shadowkv_codegen::verify::device::Finding;
+    use shadowkv_codegen::verify::{CaseReport, KernelVerification, LeastWork};
+    use shadowkv_runtime::manifest::Sizes;
+
+    use super::*;
+
+    fn arguments() -> VerifyArguments {
+        VerifyArguments {
+            spec: "my.yaml".into(),
+            kernel: Vec::new(),
+            case: None,
+            arch: Arch::Sm80,
+            seed: 3,
+            set: vec!["shadowkv.rank=48".to_owned()],
+            jobs: None,
+            offline: false,
+            format: Format::Text,
+        }
+    }
+
+    fn kernel(kernel: &'static str, findings: usize) -> KernelVerification {
+        let finding = Finding {
+            kind: "race".to_owned(),
+            text: "race: two threads".to_owned(),
+        };
+        let case = CaseReport {
+            case: "one token".to_owned(),
+            seed: 0,
+            sizes: Sizes::new(),
+            grid: None,
+            error: None,
+            mismatches: Vec::new(),
+            findings: vec![finding; findings],
+            shares: BTreeMap::new(),
+            least: LeastWork::default(),
+            counters: None,
+            seconds: 0.0,
+        };
+        KernelVerification {
+            kernel,
+            entry: String::new(),
+            error: None,
+            cases: vec![case],
+        }
+    }
+
+    fn ended(kernels: Vec<KernelVerification>) -> Option<(Code, String)> {
+        let verification = Verification {
+            package: "small".to_owned(),
+            spec_sha256: String::new(),
+            device: String::new(),
+            multiprocessors: 1,
+            seed: 3,
+            kernels,
+        };
+        let failure = tell_failures(&verification, &arguments()).err();
+        failure.map(|failure| (failure.code, failure.message.unwrap_or_default()))
+    }
+
+    #[test]
+    fn a_wrong_kernel_has_an_exit_code() {
+        assert_eq!(ended(vec![kernel("key_gram", 0)]), None);
+        assert_eq!(
+            ended(vec![kernel("key_gram", 1), kernel("key_project", 0)]),
+            Some((Code::Wrong, "key_gram is wrong".to_owned()))
+        );
+        let unloaded = KernelVerification {
+            error: Some("no such instruction".to_owned()),
+            ..kernel("key_project", 0)
+        };
+        assert_eq!(
+            ended(vec![kernel("key_gram", 2), unloaded]),
+            Some((Code::Wrong, "key_gram, key_project are wrong".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_case_can_be_run_again() {
+        let again = again(&arguments(), "key_gram", "one token");
+        let expected = " verify my.yaml --set 'shadowkv.rank=48' --arch sm_80 --seed 3 --kernel key_gram --case 'one token'";
+        assert!(again.ends_with(expected), "{again}");
+    }
+}

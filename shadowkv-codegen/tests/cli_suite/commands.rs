@@ -154,7 +154,14 @@ fn completions_name_every_command() {
     let work = Workplace::new();
     for shell in ["bash", "zsh", "fish"] {
         let ran = work.run(&["completions", shell], 0);
-        for command in ["inspect", "import", "schema", "doctor", "completions"] {
+        for command in [
+            "inspect",
+            "verify",
+            "import",
+            "schema",
+            "doctor",
+            "completions",
+        ] {
             ran.prints(command);
         }
         ran.prints("no-compile");

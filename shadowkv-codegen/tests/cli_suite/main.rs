@@ -15,3 +15,4 @@ mod environment;
 mod generate;
 mod output;
 mod support;
+mod verify;
