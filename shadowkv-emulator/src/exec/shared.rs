@@ -340,17 +340,29 @@ impl Shared {
         bytes: u32,
         troubles: &mut Vec<(u32, SharedTrouble)>,
     ) {
+        // Mostly each lane meets what it touched itself, at the same addresses: nothing to search for.
+        let apart = distinct(addresses, lanes);
+        let own = |entry: &Entry| {
+            apart
+                && u32::from(entry.bytes) == bytes
+                && entry.lanes & !lanes == 0
+                && entry.addresses == *addresses
+        };
+        let entries: Vec<&Entry> = touched
+            .newest_first()
+            .take_while(|entry| entry.warp_syncs == touched.warp_syncs)
+            .filter(|entry| conflicts(entry.touch, touch) && !own(entry))
+            .collect();
+        if entries.is_empty() {
+            return;
+        }
         for lane in (0..32).filter(|lane| lanes >> lane & 1 == 1) {
             let address = addresses[lane as usize];
-            let found = touched
-                .newest_first()
-                .take_while(|entry| entry.warp_syncs == touched.warp_syncs)
-                .filter(|entry| conflicts(entry.touch, touch))
-                .find_map(|entry| {
-                    overlapping(entry, address, bytes)
-                        .find(|other| *other != lane)
-                        .map(|other| (entry, other))
-                });
+            let found = entries.iter().find_map(|entry| {
+                overlapping(entry, address, bytes)
+                    .find(|other| *other != lane)
+                    .map(|other| (entry, other))
+            });
             if let Some((entry, other)) = found {
                 troubles.push((
                     lane,
@@ -386,6 +398,16 @@ impl Shared {
     pub(crate) fn wavefronts(addresses: &Lanes32, lanes: u32, bytes: u32) -> Wavefronts {
         banks::wavefronts(addresses, lanes, bytes)
     }
+}
+
+/// Whether no two lanes have the same address.
+fn distinct(addresses: &Lanes32, lanes: u32) -> bool {
+    let mut sorted: Vec<u32> = (0..32)
+        .filter(|lane| lanes >> lane & 1 == 1)
+        .map(|lane: usize| addresses[lane])
+        .collect();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 /// Whether two kinds of access race.
