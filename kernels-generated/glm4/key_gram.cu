@@ -68,8 +68,9 @@ static_assert(THREADS == LOAD_ROWS * TILE_UNITS && STEP % LOAD_ROWS == 0 && LOAD
 static_assert(SHARED_BYTES >= STAGES * STAGE_UNITS * 16 && SHARED_BYTES >= TILE * TILE * 4,
               "pipeline and output tile share the memory");
 
-// Unit of 4 f32 in the output tile, [TILE, TILE].
-DEVICE int output_unit(int row, int unit) { return row * (TILE / 4) + (unit ^ (row & 7)); }
+// Unit of 4 f32 in the output tile, [TILE, TILE]. Two neighbouring units of four rows, be they neighbours (the tile) or
+// every other one (its mirror image), fall into different banks.
+DEVICE int output_unit(int row, int unit) { return row * (TILE / 4) + (unit ^ (((row & 3) ^ (row >> 2 & 1)) * 2)); }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     key_gram_bf16_d128_h4_g8_r160_c8_interleaved64(const __grid_constant__ Arguments args) {
@@ -197,8 +198,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
       for (int column = 0; column < MMA_COLUMNS; ++column) {
         const int fragment = row * MMA_COLUMNS + column;
-        *reinterpret_cast<float4*>(partials + i64(split) * TILE * TILE + fragment * THREADS * 4) =
-            make_float4(sum[row][column][0], sum[row][column][1], sum[row][column][2], sum[row][column][3]);
+        store_16_f32(partials + i64(split) * TILE * TILE + fragment * THREADS * 4,
+                     make_float4(sum[row][column][0], sum[row][column][1], sum[row][column][2], sum[row][column][3]));
       }
     }
     __syncthreads();  // all threads: the block's sums are written before it counts as arrived

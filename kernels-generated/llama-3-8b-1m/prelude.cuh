@@ -122,6 +122,13 @@ DEVICE u32 load_4_shared_by_blocks(const u32* address) {
 
 DEVICE void store_16(void* address, uint4 value) { *reinterpret_cast<uint4*>(address) = value; }
 
+// Four f32 at once: told to, since the compiler takes some such stores apart.
+DEVICE void store_16_f32(void* address, float4 value) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(address), "f"(value.x), "f"(value.y), "f"(value.z),
+               "f"(value.w)
+               : "memory");
+}
+
 // old = *address; *address = old >= limit ? 0 : old + 1, acquire and release at device scope: what a block
 // wrote before its arrival is visible to whoever arrives later (PTX ISA, memory consistency model).
 // The counter is back at 0 after limit + 1 arrivals, ready for the next launch.

@@ -79,7 +79,7 @@ static_assert(KEYS_SHARED >= RESIDENT_CHUNKS + SELECTED_CHUNKS,
               "the slots' ages and the missing list take the place of the keys");
 static_assert(KEYS_SHARED % 4 == 0, "keys are stored four at a time");
 static_assert(RADIX_BINS % THREADS == 0 && (1 << RADIX_BITS) == RADIX_BINS, "whole bins per thread");
-static_assert(SCALARS >= 3 * WARPS + 3, "three values per warp, three of the block");
+static_assert(SCALARS >= 3 * WARPS + 4, "three values per warp, four of the block");
 
 // Keys to choose from, 0 = no candidate: the first KEYS_SHARED in shared memory, the rest, if any, in the workspace.
 struct Keys {
@@ -117,7 +117,7 @@ struct Cut {
 struct Scratch {
   u32* bins;    // [RADIX_BINS]
   u32* warps;   // [3, WARPS]
-  u32* scalar;  // [3]
+  u32* scalar;  // [4]
 };
 
 // Exclusive sum over the block's threads and, in `total`, the sum of all.
@@ -206,6 +206,7 @@ DEVICE Cut select_largest(const Keys& keys, const Range& range, int wanted, cons
       scratch.scalar[0] = bin;
       scratch.scalar[1] = above;
       scratch.scalar[2] = scratch.bins[bin];
+      scratch.scalar[3] = 0;  // of no meaning, but the compiler reads all four at once
     }
     __syncthreads();  // the thread that found it: the bin is known
     low += scratch.scalar[0] << shift;
