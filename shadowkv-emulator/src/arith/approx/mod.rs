@@ -14,3 +14,6 @@ pub use rows::{
     lg2_approx, lg2_approx_ftz, rcp_approx, rcp_approx_ftz, rsqrt_approx, rsqrt_approx_ftz,
     sin_approx, sqrt_approx, sqrt_approx_ftz, tanh_approx,
 };
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Every operation that makes a NaN makes [`NAN`]. With `.ftz`, denormal sources count as zeros, and a result is flushed
 //! if it is below the least normal number when rounded to 24 bits, not to a denormal's fewer.
 
-use super::Lanes32;
+use super::{Lanes32, Lanes64};
 
 /// The NaN that arithmetic makes.
 pub const NAN: u32 = 0x7fff_ffff;
@@ -258,10 +258,13 @@ pub fn testp_f32(a: &Lanes32, class: Class) -> u32 {
 
 /// `testp.f64`: a bit for each lane.
 #[inline(always)]
-pub fn testp_f64(a: &super::Lanes64, class: Class) -> u32 {
+pub fn testp_f64(a: &Lanes64, class: Class) -> u32 {
     let mut mask = 0;
     for (lane, &a) in a.iter().enumerate() {
         mask |= u32::from(class.holds(a & (u64::MAX >> 1), 0x7ff0 << 48, 1 << 52)) << lane;
     }
     mask
 }
+
+#[cfg(test)]
+mod tests;
