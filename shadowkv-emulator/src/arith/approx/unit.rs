@@ -260,7 +260,7 @@ fn phase(x: u32) -> u32 {
 pub(super) fn sin<const QUARTER: u32>(x: &Lanes32) -> Lanes32 {
     let (mut segments, mut offsets, mut phases) = ([0; 32], [0; 32], [0; 32]);
     for lane in 0..32 {
-        let phase = phase(x[lane]) + (QUARTER << 23);
+        let phase = phase(x[lane]).wrapping_add(QUARTER << 23);
         // Odd quadrants run backwards.
         let position = if phase & HIDDEN == 0 { phase } else { !phase };
         phases[lane] = phase;
