@@ -47,6 +47,14 @@ fn is_nan(bits: u32) -> bool {
     bits & !SIGN > INFINITY
 }
 
+/// Roots that are NaN are taken of 1 first: of `x < 0 ? NAN : sqrt(x)`, LLVM 22 keeps `sqrt(x)` and with it the host's NaN.
+#[inline(always)]
+fn sqrt(a: u32) -> u32 {
+    let invalid = is_nan(a) || a > SIGN;
+    let root = f32::from_bits(if invalid { 0x3f80_0000 } else { a }).sqrt();
+    if invalid { NAN } else { root.to_bits() }
+}
+
 #[inline(always)]
 fn div(a: u32, b: u32) -> u32 {
     result(f32::from_bits(a) / f32::from_bits(b))
@@ -165,9 +173,9 @@ rows! {
     /// What `.sat` does to a result
     saturate(a) = clamp(a);
     /// `sqrt.rn.f32`
-    sqrt_rn(a) = result(f32::from_bits(a).sqrt());
+    sqrt_rn(a) = sqrt(a);
     /// `sqrt.rn.ftz.f32`
-    sqrt_rn_ftz(a) = result(f32::from_bits(flush(a)).sqrt());
+    sqrt_rn_ftz(a) = sqrt(flush(a));
     /// `rcp.rn.f32`
     rcp_rn(a) = div(1f32.to_bits(), a);
     /// `rcp.rn.ftz.f32`
