@@ -23,4 +23,6 @@ pub mod tensor;
 pub use float::Direction;
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod testing;

@@ -1,4 +1,8 @@
 //! The approximate functions, bit for bit as an H100 gives them.
+//!
+//! Checked on every significand of `ex2`, `lg2`, `rcp`, `rsqrt` and `sqrt`, on 20 million arguments each of `sin`, `cos` and
+//! `tanh`, on all 16-bit floats, and on 16 thousand singles with every special value. Other chips may differ in bits;
+//! within the bounds that the PTX ISA documents they do not.
 
 mod half;
 mod rows;
@@ -14,3 +18,8 @@ pub use rows::{
     lg2_approx, lg2_approx_ftz, rcp_approx, rcp_approx_ftz, rsqrt_approx, rsqrt_approx_ftz,
     sin_approx, sqrt_approx, sqrt_approx_ftz, tanh_approx,
 };
+
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,11 @@
 //!
 //! A segment's value is `c0 + c1 x + c2 q` for its 17-bit offset `x` and the 15-bit cut square `q` of [`super::unit`].
 
+#![allow(
+    clippy::unreadable_literal,
+    reason = "nobody reads a table of coefficients"
+)]
+
 /// `c0`, `c1`, `c2`
 pub(super) type Segment = (i64, i32, i32);
 

@@ -34,7 +34,7 @@ fn square(x: u32) -> u32 {
 
 /// For each lane, the quadratic of a segment at a 17-bit offset.
 ///
-/// Its loops are apart so that all but the one that looks up vectorise.
+/// Its loops are apart so that all but the one that looks up vectorise, each at its own width.
 #[inline(always)]
 fn quadratics<const N: usize>(
     table: &[Segment; N],
@@ -42,25 +42,42 @@ fn quadratics<const N: usize>(
     offsets: &Lanes32,
 ) -> [i64; 32] {
     let mut values = [0; 32];
-    let mut slopes = [(0, 0); 32];
+    let (mut slopes, mut curvatures, mut squares) = ([0; 32], [0; 32], [0; 32]);
     for lane in 0..32 {
-        let segment = &table[segments[lane] as usize % N];
-        (values[lane], slopes[lane]) = (segment.0, (segment.1, segment.2));
+        (values[lane], slopes[lane], curvatures[lane]) = table[segments[lane] as usize % N];
     }
     for lane in 0..32 {
-        let offset = offsets[lane];
-        let linear = i64::from(slopes[lane].0) * i64::from(offset as i32);
-        let quadratic = i64::from(slopes[lane].1) * i64::from(square(offset) as i32);
-        values[lane] += linear + quadratic;
+        squares[lane] = square(offsets[lane]);
+    }
+    for lane in 0..32 {
+        values[lane] += i64::from(slopes[lane]) * i64::from(offsets[lane] as i32);
+    }
+    for lane in 0..32 {
+        values[lane] += i64::from(curvatures[lane]) * i64::from(squares[lane] as i32);
     }
     values
+}
+
+/// [`quadratics`] in units of 2^17, cut.
+#[inline(always)]
+fn significands<const N: usize>(
+    table: &[Segment; N],
+    segments: &Lanes32,
+    offsets: &Lanes32,
+) -> Lanes32 {
+    let values = quadratics(table, segments, offsets);
+    let mut significands = [0; 32];
+    for lane in 0..32 {
+        significands[lane] = (values[lane] >> 17) as u32;
+    }
+    significands
 }
 
 /// The bits of a positive result whose 24-bit significand (a carry counts) is `significand` and whose exponent field
 /// would be `field` + 1.
 #[inline(always)]
-fn assemble(field: i32, significand: i64) -> u32 {
-    ((field << 23) as u32).wrapping_add(significand as u32)
+fn assemble(field: i32, significand: u32) -> u32 {
+    ((field << 23) as u32).wrapping_add(significand)
 }
 
 /// The single next to zero from `units * 2^exponent`, for fewer than 2^52 units.
@@ -82,11 +99,11 @@ pub(super) fn rcp(x: &Lanes32) -> Lanes32 {
         // 128 segments: the offset has 16 bits, and a zero below them.
         (segments[lane], d[lane]) = ((x[lane] >> 16) & 0x7f, (x[lane] << 1) & 0x1_fffe);
     }
-    let values = quadratics(&RCP, &segments, &d);
+    let values = significands(&RCP, &segments, &d);
     for lane in 0..32 {
         let x = x[lane];
         let field = ((x >> 23) & 0xff) as i32;
-        let result = assemble(252 - field, values[lane] >> 17);
+        let result = assemble(252 - field, values[lane]);
         // 2^-126, of 2^126, is the last that is not flushed.
         let result = if x & !SIGN > (126 + 127) << 23 {
             0
@@ -120,14 +137,14 @@ fn two_octaves(x: &Lanes32) -> (Lanes32, Lanes32) {
 #[inline(always)]
 pub(super) fn rsqrt(x: &Lanes32) -> Lanes32 {
     let (segments, offsets) = two_octaves(x);
-    let values = quadratics(&RSQRT, &segments, &offsets);
+    let values = significands(&RSQRT, &segments, &offsets);
     let mut d = [0; 32];
     for lane in 0..32 {
         let x = x[lane];
         let half = ((x >> 23) as i32 - 127) >> 1;
         // A power of four has an exact answer, which the first segment misses by one.
         let power = segments[lane] | offsets[lane] == 0;
-        let result = assemble(125 - half, if power { 1 << 24 } else { values[lane] >> 17 });
+        let result = assemble(125 - half, if power { 1 << 24 } else { values[lane] });
         let result = if x >= INFINITY { 0 } else { result };
         let result = if x > INFINITY { NAN } else { result };
         d[lane] = if x & INFINITY == 0 {
@@ -143,12 +160,12 @@ pub(super) fn rsqrt(x: &Lanes32) -> Lanes32 {
 #[inline(always)]
 pub(super) fn sqrt(x: &Lanes32) -> Lanes32 {
     let (segments, offsets) = two_octaves(x);
-    let values = quadratics(&SQRT, &segments, &offsets);
+    let values = significands(&SQRT, &segments, &offsets);
     let mut d = [0; 32];
     for lane in 0..32 {
         let x = x[lane];
         let half = ((x >> 23) as i32 - 127) >> 1;
-        let result = assemble(126 + half, values[lane] >> 17);
+        let result = assemble(126 + half, values[lane]);
         let result = if x >= INFINITY { INFINITY } else { result };
         let result = if x > INFINITY { NAN } else { result };
         d[lane] = if x & INFINITY == 0 { x & SIGN } else { result };
@@ -164,7 +181,7 @@ fn to_fixed(x: u32) -> i32 {
     // SAFETY: a number of at most 192 * 2^23, which is less than 2^31.
     let fixed = unsafe { magnitude.to_int_unchecked::<i32>() };
     // Negated by inverting, except when there is no fraction.
-    let inverted = if fixed & 0x007f_ffff == 0 {
+    let inverted = if fixed as u32 & FRACTION == 0 {
         -fixed
     } else {
         !fixed
@@ -181,11 +198,11 @@ pub(super) fn ex2(x: &Lanes32) -> Lanes32 {
         exponents[lane] = fixed >> 23;
         (segments[lane], offsets[lane]) = ((fixed as u32 >> 17) & 0x3f, fixed as u32 & 0x1_ffff);
     }
-    let values = quadratics(&EX2, &segments, &offsets);
+    let values = significands(&EX2, &segments, &offsets);
     let mut d = [0; 32];
     for lane in 0..32 {
         let exponent = exponents[lane];
-        let result = assemble(exponent + 126, values[lane] >> 17);
+        let result = assemble(exponent + 126, values[lane]);
         let result = if exponent > 127 { INFINITY } else { result };
         let result = if exponent < -126 { 0 } else { result };
         d[lane] = if x[lane] & !SIGN > INFINITY {
@@ -243,7 +260,7 @@ fn phase(x: u32) -> u32 {
 pub(super) fn sin<const QUARTER: u32>(x: &Lanes32) -> Lanes32 {
     let (mut segments, mut offsets, mut phases) = ([0; 32], [0; 32], [0; 32]);
     for lane in 0..32 {
-        let phase = phase(x[lane]) + (QUARTER << 23);
+        let phase = phase(x[lane]).wrapping_add(QUARTER << 23);
         // Odd quadrants run backwards.
         let position = if phase & HIDDEN == 0 { phase } else { !phase };
         phases[lane] = phase;

@@ -120,7 +120,7 @@ fn rounds_once() {
     for (bf16, ty) in [(false, "f16"), (true, "bf16")] {
         let exact = Exact::new(bf16);
         let mut checked = 0;
-        for _ in 0..60_000 {
+        for _ in 0..20_000 {
             let [a, b, c] = [0; 3].map(|_| exact.random(&mut random));
             let Some([x, y, z]) = [a, b, c]
                 .iter()
@@ -153,7 +153,7 @@ fn rounds_once() {
                 checked += 1;
             }
         }
-        assert!(checked > 100_000, "{checked}");
+        assert!(checked > 30_000, "{checked}");
     }
 }
 

@@ -44,4 +44,6 @@ macro_rules! rows {
 use rows;
 
 #[cfg(test)]
+mod number_tests;
+#[cfg(test)]
 mod tests;

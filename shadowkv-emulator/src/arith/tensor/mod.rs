@@ -1,7 +1,7 @@
 //! `mma.sync`: D = A B + C on fragments that a warp's registers hold (PTX ISA, warp-level matrix instructions).
 //!
 //! Integers are exact. Floats are summed as the tensor core does, which is neither exactly nor with a rounding after each
-//! step; [`exact`] says how. For [`TensorModel::Hopper`], every form here gave the same bits as an H100 on 1.3 million
+//! step; the module `exact` says how. For [`TensorModel::Hopper`], every form here gave the same bits as an H100 on 1.3 million
 //! outputs: exponents near and far, denormals, zeros, infinities, NaN, cancellation, overflow. [`TensorModel::Ampere`]
 //! follows what others measured (Fasi et al. 2021, FTTN 2024: smaller blocks, one bit less) and was not run here.
 

@@ -3,7 +3,7 @@
 //! Every operation that makes a NaN makes [`NAN`]. With `.ftz`, denormal sources count as zeros, and a result is flushed
 //! if it is below the least normal number when rounded to 24 bits, not to a denormal's fewer.
 
-use super::Lanes32;
+use super::{Lanes32, Lanes64};
 
 /// The NaN that arithmetic makes.
 pub const NAN: u32 = 0x7fff_ffff;
@@ -45,6 +45,14 @@ pub(super) fn result(value: f32) -> u32 {
 #[inline(always)]
 fn is_nan(bits: u32) -> bool {
     bits & !SIGN > INFINITY
+}
+
+/// Roots that are NaN are taken of 1 first: of `x < 0 ? NAN : sqrt(x)`, LLVM 22 keeps `sqrt(x)` and with it the host's NaN.
+#[inline(always)]
+fn sqrt(a: u32) -> u32 {
+    let invalid = is_nan(a) || a > SIGN;
+    let root = f32::from_bits(if invalid { 0x3f80_0000 } else { a }).sqrt();
+    if invalid { NAN } else { root.to_bits() }
 }
 
 #[inline(always)]
@@ -165,9 +173,9 @@ rows! {
     /// What `.sat` does to a result
     saturate(a) = clamp(a);
     /// `sqrt.rn.f32`
-    sqrt_rn(a) = result(f32::from_bits(a).sqrt());
+    sqrt_rn(a) = sqrt(a);
     /// `sqrt.rn.ftz.f32`
-    sqrt_rn_ftz(a) = result(f32::from_bits(flush(a)).sqrt());
+    sqrt_rn_ftz(a) = sqrt(flush(a));
     /// `rcp.rn.f32`
     rcp_rn(a) = div(1f32.to_bits(), a);
     /// `rcp.rn.ftz.f32`
@@ -258,10 +266,13 @@ pub fn testp_f32(a: &Lanes32, class: Class) -> u32 {
 
 /// `testp.f64`: a bit for each lane.
 #[inline(always)]
-pub fn testp_f64(a: &super::Lanes64, class: Class) -> u32 {
+pub fn testp_f64(a: &Lanes64, class: Class) -> u32 {
     let mut mask = 0;
     for (lane, &a) in a.iter().enumerate() {
         mask |= u32::from(class.holds(a & (u64::MAX >> 1), 0x7ff0 << 48, 1 << 52)) << lane;
     }
     mask
 }
+
+#[cfg(test)]
+mod tests;
