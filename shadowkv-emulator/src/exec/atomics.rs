@@ -8,7 +8,7 @@ use crate::program::{AccessSpace, Atomic, AtomicOperation, Inst, Order};
 use super::memory::{read_value, write_value};
 use super::shared::Touch;
 use super::warp::Warp;
-use super::{Block, Worker, banks, now};
+use super::{Block, Worker, now};
 
 impl Worker<'_> {
     pub(super) fn atomic(
@@ -29,10 +29,6 @@ impl Worker<'_> {
                 AccessSpace::Shared => {
                     let narrow = offsets.map(|offset| u32::try_from(offset).unwrap_or(u32::MAX));
                     let good = self.touch_shared(block, warp, Touch::Atomic, &narrow, part, bytes);
-                    let wavefronts = banks::wavefronts(&narrow, good, bytes.min(16));
-                    let site = &mut self.sites[warp.current.pc as usize];
-                    site.wavefronts += u64::from(wavefronts.actual);
-                    site.ideal_wavefronts += u64::from(wavefronts.ideal);
                     for lane in (0..32_usize).filter(|lane| good >> lane & 1 == 1) {
                         let at = narrow[lane] as usize;
                         let before = read_value(&block.shared.data[at..], bytes);

@@ -1,7 +1,7 @@
 //! Shared-memory wavefronts: how often the 32 banks of 4 bytes must be asked for one access.
 //!
-//! An access of 4 bytes or less is one pass over all lanes, 8 bytes two passes of 16 lanes, 16 bytes four of 8. In a pass, lanes
-//! that ask for the same word share it; a bank that is asked for several words takes that many wavefronts.
+//! An access of 8 bytes or less is one pass over all lanes, one of 16 bytes four passes of 8 lanes. In a pass, lanes that ask
+//! for the same word share it; a bank that is asked for several words takes that many wavefronts.
 
 use crate::arith::Lanes32;
 
@@ -12,8 +12,36 @@ use super::shared::Wavefronts;
 pub(crate) fn wavefronts(addresses: &Lanes32, lanes: u32, bytes: u32) -> Wavefronts {
     match bytes {
         16 => passes::<4>(addresses, lanes),
-        8 => passes::<2>(addresses, lanes),
+        8 => pairs(addresses, lanes),
         _ => passes::<1>(addresses, lanes),
+    }
+}
+
+/// One pass over all lanes, each of which asks for two neighbouring words: two wavefronts if all are different and evenly
+/// spread, whichever lanes meet in them.
+#[inline(always)]
+fn pairs(addresses: &Lanes32, lanes: u32) -> Wavefronts {
+    let mut seen = 0_u32;
+    let mut twice = 0_u32;
+    let mut more = false;
+    let mut left = lanes;
+    while left != 0 {
+        let lane = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let group = 1 << (addresses[lane] >> 3 & 15);
+        more |= twice & group != 0;
+        twice |= seen & group;
+        seen |= group;
+    }
+    let ideal = if lanes == 0 { 0 } else { lanes.count_ones().div_ceil(16) };
+    let actual = if more || twice != 0 {
+        crowded(addresses, lanes, 0, 2)
+    } else {
+        u32::from(lanes != 0)
+    };
+    Wavefronts {
+        actual,
+        ideal: ideal.min(actual),
     }
 }
 
