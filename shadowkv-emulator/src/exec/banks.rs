@@ -33,7 +33,11 @@ fn pairs(addresses: &Lanes32, lanes: u32) -> Wavefronts {
         twice |= seen & group;
         seen |= group;
     }
-    let ideal = if lanes == 0 { 0 } else { lanes.count_ones().div_ceil(16) };
+    let ideal = if lanes == 0 {
+        0
+    } else {
+        lanes.count_ones().div_ceil(16)
+    };
     let actual = if more || twice != 0 {
         crowded(addresses, lanes, 0, 2)
     } else {
