@@ -95,6 +95,15 @@ impl Machine<'_> {
             Code::Dp4a { a_signed, b_signed } => {
                 self.row_three(inst, |a, b, c| integer::dp4a(a, b, c, a_signed, b_signed));
             }
+            Code::Dp2a {
+                a_signed,
+                b_signed,
+                high,
+            } => {
+                self.row_three(inst, |a, b, c| {
+                    integer::dp2a(a, b, c, a_signed, b_signed, high)
+                });
+            }
             Code::AddSatS32 => {
                 self.two(inst, |a, b| (a as i32).saturating_add(b as i32) as u32);
             }
@@ -209,9 +218,13 @@ impl Machine<'_> {
             }),
             Code::DivU16 => self.two(inst, |a, b| a.checked_div(b).unwrap_or(0xffff)),
             Code::RemS16 => self.two(inst, |a, b| {
-                (a as i16).checked_rem(b as i16).unwrap_or(a as i16) as u16 as u32
+                if b & 0xffff == 0 {
+                    0xffff // as the quotient's, measured on an H100
+                } else {
+                    (a as i16).wrapping_rem(b as i16) as u16 as u32
+                }
             }),
-            Code::RemU16 => self.two(inst, |a, b| a.checked_rem(b).unwrap_or(a)),
+            Code::RemU16 => self.two(inst, |a, b| a.checked_rem(b).unwrap_or(0xffff)),
 
             Code::AndPred | Code::OrPred | Code::XorPred | Code::NotPred => {
                 let a = self.predicate(inst.q, inst.imm & 1 == 1);

@@ -348,10 +348,15 @@ impl Shared {
                 && entry.lanes & !lanes == 0
                 && entry.addresses == *addresses
         };
+        let (low, high) = range(addresses, lanes, bytes);
+        let near = |entry: &Entry| {
+            let (begin, end) = range(&entry.addresses, entry.lanes, u32::from(entry.bytes));
+            begin < high && low < end
+        };
         let entries: Vec<&Entry> = touched
             .newest_first()
             .take_while(|entry| entry.warp_syncs == touched.warp_syncs)
-            .filter(|entry| conflicts(entry.touch, touch) && !own(entry))
+            .filter(|entry| conflicts(entry.touch, touch) && near(entry) && !own(entry))
             .collect();
         if entries.is_empty() {
             return;
@@ -398,6 +403,21 @@ impl Shared {
     pub(crate) fn wavefronts(addresses: &Lanes32, lanes: u32, bytes: u32) -> Wavefronts {
         banks::wavefronts(addresses, lanes, bytes)
     }
+}
+
+/// First byte and end of all that the lanes touch.
+fn range(addresses: &Lanes32, lanes: u32, bytes: u32) -> (u32, u32) {
+    let (mut low, mut high) = (u32::MAX, 0);
+    for lane in 0..32 {
+        let takes_part = lanes >> lane & 1 == 1;
+        low = low.min(if takes_part {
+            addresses[lane]
+        } else {
+            u32::MAX
+        });
+        high = high.max(if takes_part { addresses[lane] } else { 0 });
+    }
+    (low, high.saturating_add(bytes))
 }
 
 /// Whether no two lanes have the same address.

@@ -91,6 +91,11 @@ pub(crate) enum Code {
         a_signed: bool,
         b_signed: bool,
     },
+    Dp2a {
+        a_signed: bool,
+        b_signed: bool,
+        high: bool,
+    },
     AddSatS32,
     SubSatS32,
 

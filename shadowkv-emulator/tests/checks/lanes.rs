@@ -108,6 +108,15 @@ fn lanes_that_are_apart_keep_what_they_hold() {
 }
 
 #[test]
+fn products_of_parts() {
+    let run = Kernel::new(&stored("dp2a.lo.u32.u32 %r3, 196610, %r0, 1;")).clean();
+    // 2 times byte 0 and 3 times byte 1, and 1.
+    assert!((0..32).all(|lane| run.words[lane as usize] == 2 * lane + 1));
+    let run = Kernel::new(&stored("dp4a.s32.s32 %r3, -1, %r0, 0;")).clean();
+    assert!((0..32).all(|lane| run.words[lane as usize] as i32 == -(lane as i32)));
+}
+
+#[test]
 fn predicates() {
     let body = "setp.lt.s32 %p1|%p2, %r0, 8;\nsetp.ge.and.s32 %p3, %r0, 4, %p1;\nmov.u32 %r3, 0;\n\
         @%p3 mov.u32 %r3, 1;\n@%p2 mov.u32 %r3, 2;";

@@ -160,7 +160,11 @@ impl<'a> Decoder<'a> {
             };
             return Some((code, same(3)));
         }
-        if opcode == "dp4a" {
+        if opcode == "dp4a" || opcode == "dp2a" {
+            let high = modifiers.take("hi");
+            if opcode == "dp2a" && !high && !modifiers.take("lo") {
+                return None;
+            }
             let all = modifiers.take_all();
             let [a, b] = all.as_slice() else { return None };
             let signed = |ty: &str| match ty {
@@ -168,13 +172,17 @@ impl<'a> Decoder<'a> {
                 "u32" => Some(false),
                 _ => None,
             };
-            return Some((
-                Dp4a {
-                    a_signed: signed(a)?,
-                    b_signed: signed(b)?,
-                },
-                same(3),
-            ));
+            let (a_signed, b_signed) = (signed(a)?, signed(b)?);
+            let code = if opcode == "dp4a" {
+                Dp4a { a_signed, b_signed }
+            } else {
+                Dp2a {
+                    a_signed,
+                    b_signed,
+                    high,
+                }
+            };
+            return Some((code, same(3)));
         }
         let ty = modifiers.take_type()?;
         match ty {
