@@ -214,11 +214,15 @@ impl Machine<'_> {
             Code::Neg16 => self.one(inst, |a| a.wrapping_neg() & 0xffff),
             Code::Abs16 => self.one(inst, |a| (a as i16).wrapping_abs() as u16 as u32),
             Code::DivS16 => self.two(inst, |a, b| {
-                (a as i16).checked_div(b as i16).unwrap_or(-1) as u16 as u32
+                if b.trailing_zeros() >= 16 {
+                    0xffff
+                } else {
+                    (a as i16).wrapping_div(b as i16) as u16 as u32
+                }
             }),
             Code::DivU16 => self.two(inst, |a, b| a.checked_div(b).unwrap_or(0xffff)),
             Code::RemS16 => self.two(inst, |a, b| {
-                if b & 0xffff == 0 {
+                if b.trailing_zeros() >= 16 {
                     0xffff // as the quotient's, measured on an H100
                 } else {
                     (a as i16).wrapping_rem(b as i16) as u16 as u32
