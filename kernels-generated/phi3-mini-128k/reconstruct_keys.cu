@@ -86,14 +86,15 @@ DEVICE void store_key_run(uint4* tile, int token, int pair, const KeyRun& run) {
   };
   if constexpr (ROPE_INTERLEAVED && RUN == 1) {
     *reinterpret_cast<u32*>(address(2 * pair)) = bf16x2_from_f32(run.pair[0].x, run.pair[0].y);
-  } else if constexpr (ROPE_INTERLEAVED) {
+  } else if constexpr (ROPE_INTERLEAVED && RUN == 2) {
     // Neighbouring pairs are neighbouring elements.
-#pragma unroll
-    for (int i = 0; i < RUN; i += 2) {
-      const uint2 words = make_uint2(bf16x2_from_f32(run.pair[i].x, run.pair[i].y),
-                                     bf16x2_from_f32(run.pair[i + 1].x, run.pair[i + 1].y));
-      *reinterpret_cast<uint2*>(address(2 * (pair + i))) = words;
-    }
+    *reinterpret_cast<uint2*>(address(2 * pair)) = make_uint2(
+        bf16x2_from_f32(run.pair[0].x, run.pair[0].y), bf16x2_from_f32(run.pair[RUN - 1].x, run.pair[RUN - 1].y));
+  } else if constexpr (ROPE_INTERLEAVED) {
+    *reinterpret_cast<uint4*>(address(2 * pair)) = make_uint4(
+        bf16x2_from_f32(run.pair[0].x, run.pair[0].y), bf16x2_from_f32(run.pair[1].x, run.pair[1].y),
+        bf16x2_from_f32(run.pair[RUN - 2].x, run.pair[RUN - 2].y),
+        bf16x2_from_f32(run.pair[RUN - 1].x, run.pair[RUN - 1].y));
   } else if constexpr (RUN == 4) {
     *reinterpret_cast<uint2*>(address(pair_first(pair))) = make_uint2(
         bf16x2_from_f32(run.pair[0].x, run.pair[1].x), bf16x2_from_f32(run.pair[RUN - 2].x, run.pair[RUN - 1].x));

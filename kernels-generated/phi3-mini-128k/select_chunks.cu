@@ -79,6 +79,7 @@ static_assert(KEYS_SHARED >= RESIDENT_CHUNKS + SELECTED_CHUNKS,
               "the slots' ages and the missing list take the place of the keys");
 static_assert(KEYS_SHARED % 4 == 0, "keys are stored four at a time");
 static_assert(RADIX_BINS % THREADS == 0 && (1 << RADIX_BITS) == RADIX_BINS, "whole bins per thread");
+static_assert(BINS_PER_THREAD % 4 == 0, "bins are read four at a time");
 static_assert(SCALARS >= 3 * WARPS + 4, "three values per warp, four of the block");
 
 // Keys to choose from, 0 = no candidate: the first KEYS_SHARED in shared memory, the rest, if any, in the workspace.
@@ -197,7 +198,10 @@ DEVICE Cut select_largest(const Keys& keys, const Range& range, int wanted, cons
     const int top = RADIX_BINS - 1 - threadIdx.x * BINS_PER_THREAD;
     u32 own = 0;
 #pragma unroll
-    for (int i = 0; i < BINS_PER_THREAD; ++i) own += scratch.bins[top - i];
+    for (int i = 0; i < BINS_PER_THREAD / 4; ++i) {
+      const uint4 four = reinterpret_cast<const uint4*>(scratch.bins + top + 1 - BINS_PER_THREAD)[i];
+      own += four.x + four.y + four.z + four.w;
+    }
     u32 total;
     u32 above = block_exclusive_sum(own, scratch, total);
     if (above < u32(wanted) && u32(wanted) <= above + own) {
