@@ -16,7 +16,7 @@ use shadowkv_runtime::nvrtc::Arch;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   --check: what lies on disk is not what would be generated; verify: a kernel is wrong
+  1   --check: what lies on disk is not what would be generated; verify: a kernel is wrong; profile: a finding
   2   wrong usage, or a spec or config that cannot be used
   3   a kernel does not compile
   4   NVRTC is not available; sources have been written all the same
@@ -83,6 +83,8 @@ pub(super) enum Command {
     Inspect(InspectArguments),
     /// Run the kernels of a spec on an emulated GPU and compare what comes out with independent oracles.
     Verify(VerifyArguments),
+    /// Count what the kernels of a spec move at the size of a model, on an emulated GPU.
+    Profile(ProfileArguments),
     /// Write a spec from the config.json of a Hugging Face model.
     Import(ImportArguments),
     /// Print the JSON schema of a spec; editors complete from it.
@@ -234,6 +236,51 @@ pub(super) struct VerifyArguments {
 
 #[derive(Args, Debug)]
 #[command(
+    after_long_help = "Runs every kernel once at the shape of one layer, and compares what it asks memory for with the least there is, and with what its tiles are declared to read again. Of key_gram and key_project, fewer tokens are run where the context would take long. Exits with 1 if the emulated GPU objects to anything.\n\nBars: bytes at most 1.05 times those declared, sectors 1.05 times and wavefronts 1.02 times the ideal, no findings.\n\nExamples:\n  shadowkv-codegen profile model-specs/glm4.yaml\n  shadowkv-codegen profile my.yaml --kernel select_chunks,gather_values --misses 100 --lines\n  shadowkv-codegen profile model-specs/glm4.yaml --context 16384 --batch 8 --format markdown"
+)]
+pub(super) struct ProfileArguments {
+    /// Spec file.
+    pub(super) spec: PathBuf,
+
+    /// A kernel to profile, or several with commas; all unless given.
+    #[arg(short, long, value_name = "KERNEL", value_delimiter = ',')]
+    pub(super) kernel: Vec<String>,
+
+    /// Tokens of each sequence.
+    #[arg(long, value_name = "TOKENS", default_value = "122880", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_POSITION)))]
+    pub(super) context: u32,
+
+    /// Sequences of the launch.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) batch: u32,
+
+    /// Selected chunks that are not resident, in per cent.
+    #[arg(long, value_name = "PERCENT", default_value = "40", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(super) misses: u32,
+
+    /// What to compile for, and the kind of GPU that is emulated.
+    #[arg(long, value_name = "ARCH", default_value = "sm_80")]
+    pub(super) arch: Arch,
+
+    /// Tell of each kernel the ten source lines that cost most beyond the ideal.
+    #[arg(long)]
+    pub(super) lines: bool,
+
+    /// Set a field of the spec; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+
+    /// Download nothing, even if there is no NVRTC.
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// How the profile is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: ProfileFormat,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_long_help = "Examples:\n  shadowkv-codegen import config.json -o my-model.yaml\n  shadowkv-codegen import config.json --name my-model --rank 128"
 )]
 pub(super) struct ImportArguments {
@@ -294,6 +341,17 @@ pub(super) enum Format {
     Text,
     /// One JSON document.
     Json,
+}
+
+/// How a profile is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProfileFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// A section of a page.
+    Markdown,
 }
 
 /// When to use colours.

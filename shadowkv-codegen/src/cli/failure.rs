@@ -6,6 +6,7 @@ use shadowkv_codegen::compile::CompileError;
 use shadowkv_codegen::emit::EmitError;
 use shadowkv_codegen::output::OutputError;
 use shadowkv_codegen::plan::PlanError;
+use shadowkv_codegen::profile::ProfileError;
 use shadowkv_codegen::report::InspectionError;
 use shadowkv_codegen::verify::VerifyError;
 
@@ -13,7 +14,8 @@ use shadowkv_codegen::verify::VerifyError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
-    /// What was looked at is not as it must be: `--check` found differences, or `verify` found a kernel wrong.
+    /// What was looked at is not as it must be: `--check` found differences, `verify` found a kernel wrong, or `profile`
+    /// had findings.
     Wrong = 1,
     /// Wrong usage, or a spec or config that cannot be used.
     Usage = 2,
@@ -93,6 +95,16 @@ impl From<EmitError> for Failure {
 impl From<InspectionError> for Failure {
     fn from(error: InspectionError) -> Failure {
         Failure::new(Code::Usage, error)
+    }
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Failure {
+        match error {
+            ProfileError::Subject(error) => error.into(),
+            ProfileError::Requests { .. } => Failure::new(Code::Defect, error),
+            _ => Failure::new(Code::Usage, error),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod failure;
 mod generate;
 mod inspect;
 mod packages;
+mod profile;
 mod small;
 mod terminal;
 mod verify;
@@ -47,6 +48,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
         None => generate::run(&arguments.generate, terminal),
         Some(Command::Inspect(inspect)) => inspect::run(inspect, terminal),
         Some(Command::Verify(verify)) => verify::run(verify, terminal),
+        Some(Command::Profile(profile)) => profile::run(profile, terminal),
         Some(Command::Import(import)) => small::import(import, terminal),
         Some(Command::Schema) => small::schema(),
         Some(Command::Doctor(doctor)) => small::doctor(doctor),

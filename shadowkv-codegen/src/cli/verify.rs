@@ -6,9 +6,6 @@ use std::sync::OnceLock;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use shadowkv_codegen::compile::{CompileOptions, CompiledKernel};
-use shadowkv_codegen::emit::emit;
-use shadowkv_codegen::plan::Plan;
 use shadowkv_codegen::report::{REPORT_SCHEMA, case_failure, verification_table};
 use shadowkv_codegen::verify::{EmulatedGpu, Verification, VerifyOptions, verify};
 use shadowkv_runtime::nvrtc::Arch;
@@ -49,7 +46,14 @@ pub(super) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<()
         );
         Failure::new(Code::NoCompiler, message)
     })?;
-    let compiled = compile(&plan, &nvrtc, &options, arguments, terminal)?;
+    let compiled = compiler::for_emulation(
+        &plan,
+        &nvrtc,
+        &arguments.kernel,
+        arguments.arch,
+        arguments.jobs,
+        terminal,
+    )?;
 
     let bar: OnceLock<ProgressBar> = OnceLock::new();
     let verification = verify(
@@ -86,38 +90,6 @@ pub(super) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<()
         Format::Text => terminal.result(&text(&report))?,
     }
     tell_failures(&verification, arguments)
-}
-
-/// Compiles the kernels asked for, with what findings need to name source lines.
-fn compile(
-    plan: &Plan,
-    nvrtc: &shadowkv_runtime::nvrtc::Nvrtc,
-    options: &VerifyOptions,
-    arguments: &VerifyArguments,
-    terminal: &Terminal,
-) -> Result<Vec<CompiledKernel>, Failure> {
-    let mut package = emit(plan)?;
-    if !options.kernels.is_empty() {
-        package.kernels.retain(|source| {
-            let name = shadowkv_codegen::compile::kernel_name(source);
-            options.kernels.iter().any(|kernel| kernel == name)
-        });
-    }
-    let options = CompileOptions {
-        jobs: arguments.jobs,
-        line_info: true,
-        ..CompileOptions::new(&[arguments.arch])
-    };
-    let compilations = compiler::run(&[&package], nvrtc, &options, terminal)?;
-    let compilation = compilations.into_iter().next().unwrap_or_default();
-    for failure in &compilation.failures {
-        terminal::report(&failure.render(terminal.colour_messages()));
-    }
-    if compilation.failures.is_empty() {
-        Ok(compilation.kernels)
-    } else {
-        Err(Failure::said(Code::Compile))
-    }
 }
 
 fn text(report: &Report) -> String {

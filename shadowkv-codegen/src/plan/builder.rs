@@ -2,7 +2,7 @@
 
 use shadowkv_runtime::manifest::{Access, Argument, Dtype, Expr, Geometry, MemoryKind, Work};
 
-use super::PlanError;
+use super::{PlanError, Requests};
 
 /// Parses the expressions of one kernel and names it in every error.
 #[derive(Clone, Copy)]
@@ -82,6 +82,20 @@ impl Builder {
             written_bytes: self.expr(written)?,
             host_bytes: self.expr(host)?,
             flops: self.expr(flops)?,
+        })
+    }
+
+    /// Bytes that loads and stores ask device memory for, and what of it is asked for more than once.
+    pub(super) fn requests(
+        self,
+        read: &str,
+        written: &str,
+        reuse: &'static str,
+    ) -> Result<Requests, PlanError> {
+        Ok(Requests {
+            read_bytes: self.expr(read)?,
+            written_bytes: self.expr(written)?,
+            reuse,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use shadowkv_runtime::manifest::{Argument, ExprError, Geometry, Work};
+use shadowkv_runtime::manifest::{Argument, Expr, ExprError, Geometry, Work};
 
 use crate::spec::{RopeLayout, Spec};
 
@@ -76,6 +76,22 @@ pub struct KernelPlan {
     pub geometry: Geometry,
     /// The least work any implementation must do.
     pub work: Work,
+    /// What the plan asks for instead, where its tiles must read or write something more than once.
+    pub requests: Requests,
+}
+
+/// Bytes that the loads and stores of a plan ask device memory for: the least and every declared re-read. Lanes that read
+/// the same word count each, as a profiler counts them; most of the re-reads come from L1 or L2.
+///
+/// Not part of the manifest: it follows from the tiles, and judges the plan rather than describes the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// Bytes read.
+    pub read_bytes: Expr,
+    /// Bytes written.
+    pub written_bytes: Expr,
+    /// What is read or written more than once, and why.
+    pub reuse: &'static str,
 }
 
 impl KernelPlan {

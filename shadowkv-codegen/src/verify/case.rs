@@ -200,6 +200,20 @@ impl Segment {
         }
     }
 
+    /// The same bytes again and again, `bytes` of them in all.
+    #[must_use]
+    pub fn repeated(mut self, bytes: usize) -> Segment {
+        let drawn = self.bytes.len();
+        if drawn > 0 {
+            self.bytes.reserve_exact(bytes.saturating_sub(drawn));
+            while self.bytes.len() < bytes {
+                let more = drawn.min(bytes - self.bytes.len());
+                self.bytes.extend_from_within(..more);
+            }
+        }
+        self
+    }
+
     /// `f32` numbers from element `first`.
     pub fn f32s(first: u64, values: impl IntoIterator<Item = f32>) -> Segment {
         Segment {

@@ -89,6 +89,31 @@ pub struct Observed {
     pub findings: Vec<Finding>,
     /// What it cost; absent where the device does not count.
     pub counters: Option<Counters>,
+    /// What its source lines cost, those that touch memory; empty where the device cannot tell.
+    pub lines: Vec<LineCost>,
+}
+
+/// What one source line costs beyond what it must.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LineCost {
+    /// `file:line`.
+    pub line: String,
+    /// 32-byte sectors of global memory that its accesses touched.
+    pub sectors: u64,
+    /// Sectors that the same bytes would touch if they lay side by side.
+    pub ideal_sectors: u64,
+    /// Passes of shared memory.
+    pub wavefronts: u64,
+    /// Passes that the same accesses would take without a bank conflict.
+    pub ideal_wavefronts: u64,
+}
+
+impl LineCost {
+    /// Sectors and passes beyond the ideal.
+    pub fn excess(&self) -> u64 {
+        self.sectors.saturating_sub(self.ideal_sectors)
+            + self.wavefronts.saturating_sub(self.ideal_wavefronts)
+    }
 }
 
 /// Something that a kernel must not do, whatever comes out: a race, an access out of bounds, a read of what nobody wrote.
@@ -123,6 +148,8 @@ pub struct Counters {
     pub ideal_wavefronts: u64,
     /// Instructions, one for a whole warp.
     pub warp_instructions: u64,
+    /// Of them, those of the tensor cores.
+    pub tensor_instructions: u64,
     /// Floating-point operations of the tensor cores.
     pub tensor_flops: u64,
 }
@@ -141,6 +168,7 @@ impl Counters {
             wavefronts,
             ideal_wavefronts,
             warp_instructions,
+            tensor_instructions,
             tensor_flops,
         } = other;
         self.read_bytes += read_bytes;
@@ -153,6 +181,7 @@ impl Counters {
         self.wavefronts += wavefronts;
         self.ideal_wavefronts += ideal_wavefronts;
         self.warp_instructions += warp_instructions;
+        self.tensor_instructions += tensor_instructions;
         self.tensor_flops += tensor_flops;
     }
 }

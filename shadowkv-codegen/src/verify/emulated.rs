@@ -5,7 +5,7 @@ use shadowkv_emulator::{GpuModel, LaunchConfig, Module};
 use shadowkv_runtime::manifest::{LaunchDims, MemoryKind};
 use shadowkv_runtime::nvrtc::Arch;
 
-use super::device::{Backend, Counters, Device, DeviceError, Finding, Observed};
+use super::device::{Backend, Counters, Device, DeviceError, Finding, LineCost, Observed};
 use crate::compile::CompiledKernel;
 
 /// Instructions (of whole warps) after which a launch is given up: a hundred times the longest case's.
@@ -15,12 +15,20 @@ const MOST_INSTRUCTIONS: u64 = 2_000_000_000;
 #[derive(Clone, Debug)]
 pub struct EmulatedGpu {
     model: GpuModel,
+    workers: usize,
 }
 
 impl EmulatedGpu {
-    /// GPUs of a model.
+    /// GPUs of a model, each of which runs on one thread: cases run side by side.
     pub fn new(model: GpuModel) -> EmulatedGpu {
-        EmulatedGpu { model }
+        EmulatedGpu { model, workers: 1 }
+    }
+
+    /// Runs every launch on `workers` threads. What comes out does not depend on it.
+    #[must_use]
+    pub fn with_workers(mut self, workers: usize) -> EmulatedGpu {
+        self.workers = workers;
+        self
     }
 
     /// GPUs that run what is compiled for `arch`.
@@ -48,9 +56,8 @@ impl Backend for EmulatedGpu {
     }
 
     fn device(&self) -> Result<EmulatedDevice, DeviceError> {
-        // Cases run side by side; a launch does not spread out itself.
         let device = emulator::Device::new(self.model.clone())
-            .with_workers(1)
+            .with_workers(self.workers)
             .with_most_instructions(MOST_INSTRUCTIONS);
         Ok(EmulatedDevice { device })
     }
@@ -111,12 +118,26 @@ impl Device for EmulatedDevice {
         Ok(Observed {
             findings: report.findings.iter().map(finding).collect(),
             counters: Some(counters(&report.counters)),
+            lines: report.lines().into_iter().filter_map(line_cost).collect(),
         })
     }
 }
 
+fn line_cost(line: emulator::LineCounters) -> Option<LineCost> {
+    let counts = line.counts;
+    (counts.sectors + counts.wavefronts > 0).then_some(LineCost {
+        line: line.line,
+        sectors: counts.sectors,
+        ideal_sectors: counts.ideal_sectors,
+        wavefronts: counts.wavefronts,
+        ideal_wavefronts: counts.ideal_wavefronts,
+    })
+}
+
 fn counters(counted: &emulator::Counters) -> Counters {
-    let emulator::Counters { total, unique, .. } = counted;
+    let emulator::Counters {
+        total, unique, mix, ..
+    } = counted;
     Counters {
         read_bytes: total.device_read_bytes,
         written_bytes: total.device_written_bytes,
@@ -128,6 +149,7 @@ fn counters(counted: &emulator::Counters) -> Counters {
         wavefronts: total.wavefronts,
         ideal_wavefronts: total.ideal_wavefronts,
         warp_instructions: total.warps,
+        tensor_instructions: mix.tensor,
         tensor_flops: total.tensor_operations,
     }
 }

@@ -88,7 +88,7 @@ mod tests {
     use crate::spec::Spec;
     use crate::verify::case::{Case, Values};
     use crate::verify::compare::MismatchKind;
-    use crate::verify::kernels::{SUBJECTS, Target, subject};
+    use crate::verify::kernels::{Purpose, SUBJECTS, Target, subject};
     use crate::verify::run::{self, Run};
 
     const MULTIPROCESSORS: u32 = 108;
@@ -125,6 +125,7 @@ shadowkv: { rank: 48, chunk_size: 16, sparse_budget: 128 }
                     spec: &spec,
                     kernel,
                     multiprocessors: MULTIPROCESSORS,
+                    purpose: Purpose::Compare,
                 };
                 let subject = subject(kernel.name).unwrap();
                 for sketch in (subject.cases)(&target) {

@@ -49,7 +49,7 @@ use crate::compile::CompiledKernel;
 use crate::plan::{KernelPlan, Plan};
 use device::Backend;
 pub use emulated::EmulatedGpu;
-use kernels::{Sketch, Subject, Target, subject};
+use kernels::{Purpose, Sketch, Subject, Target, subject};
 use random::hash;
 pub use report::{CaseReport, KernelVerification, LeastWork, Verification};
 
@@ -73,15 +73,19 @@ impl VerifyOptions {
     ///
     /// [`VerifyError::UnknownKernel`], with those there are.
     pub fn check(&self, plan: &Plan) -> Result<(), VerifyError> {
-        let unknown = self.kernels.iter().find(|name| plan.kernel(name).is_none());
-        unknown.map_or(Ok(()), |name| {
-            let known = plan.kernels.iter().map(|kernel| kernel.name.to_owned());
-            Err(VerifyError::UnknownKernel {
-                name: name.clone(),
-                known: known.collect(),
-            })
-        })
+        check_names(plan, &self.kernels)
     }
+}
+
+fn check_names(plan: &Plan, names: &[String]) -> Result<(), VerifyError> {
+    let unknown = names.iter().find(|name| plan.kernel(name).is_none());
+    unknown.map_or(Ok(()), |name| {
+        let known = plan.kernels.iter().map(|kernel| kernel.name.to_owned());
+        Err(VerifyError::UnknownKernel {
+            name: name.clone(),
+            known: known.collect(),
+        })
+    })
 }
 
 /// Why nothing can be verified.
@@ -167,7 +171,7 @@ pub fn verify<B: Backend>(
 where
     B::Kernel: Send,
 {
-    let tasks = chosen(plan, options)?
+    let tasks = chosen(plan, &options.kernels)?
         .into_iter()
         .map(|(kernel, subject)| task(plan, kernel, subject, compiled, backend, options))
         .collect::<Result<Vec<_>, _>>()?;
@@ -232,15 +236,14 @@ fn available() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// The kernels to verify, in the plan's order, with their cases.
-fn chosen<'a>(
+/// The kernels called `names`, all if there are none, in the plan's order and with their cases.
+pub(crate) fn chosen<'a>(
     plan: &'a Plan,
-    options: &VerifyOptions,
+    names: &[String],
 ) -> Result<Vec<(&'a KernelPlan, &'static Subject)>, VerifyError> {
-    options.check(plan)?;
-    let wanted = |kernel: &&KernelPlan| {
-        options.kernels.is_empty() || options.kernels.iter().any(|name| name == kernel.name)
-    };
+    check_names(plan, names)?;
+    let wanted =
+        |kernel: &&KernelPlan| names.is_empty() || names.iter().any(|name| name == kernel.name);
     plan.kernels
         .iter()
         .filter(wanted)
@@ -271,6 +274,7 @@ fn task<'a, B: Backend>(
         spec: &plan.spec,
         kernel,
         multiprocessors: backend.multiprocessors(),
+        purpose: Purpose::Compare,
     };
     let mut sketches = (subject.cases)(&target);
     if let Some(text) = &options.case {
@@ -290,13 +294,14 @@ fn unknown_case(
     multiprocessors: u32,
     text: &str,
 ) -> VerifyError {
-    let chosen = chosen(plan, options).unwrap_or_default();
+    let chosen = chosen(plan, &options.kernels).unwrap_or_default();
     let mut known: Vec<String> = Vec::new();
     for (kernel, subject) in &chosen {
         let target = Target {
             spec: &plan.spec,
             kernel,
             multiprocessors,
+            purpose: Purpose::Compare,
         };
         for sketch in (subject.cases)(&target) {
             if !known.contains(&sketch.name) {

@@ -7,7 +7,7 @@ use shadowkv_runtime::manifest::{EvalError, GeometryError, LaunchDims};
 
 use super::case::{Case, Expected};
 use super::compare::Mismatch;
-use super::device::{Counters, Device, DeviceError, Finding};
+use super::device::{Counters, Device, DeviceError, Finding, Observed};
 use super::memory::Memory;
 use crate::plan::KernelPlan;
 
@@ -49,6 +49,27 @@ pub enum RunError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+}
+
+/// Runs `case` of the kernel `plan` (ready as `kernel`) on `device` and compares nothing: what was seen and the wall time,
+/// seconds; `None` where there is nothing to launch.
+///
+/// # Errors
+///
+/// [`RunError`] if it cannot be launched.
+pub fn measure<D: Device>(
+    device: &mut D,
+    plan: &KernelPlan,
+    kernel: &D::Kernel,
+    case: &Case,
+) -> Result<Option<(LaunchDims, Observed, f64)>, RunError> {
+    let Some(dims) = plan.geometry.evaluate(&case.sizes)? else {
+        return Ok(None);
+    };
+    let memory = Memory::new(device, plan, case)?;
+    let started = Instant::now();
+    let observed = device.launch(kernel, dims, &memory.parameters)?;
+    Ok(Some((dims, observed, started.elapsed().as_secs_f64())))
 }
 
 /// Runs `case` of the kernel `plan` (ready as `kernel`) on `device`, and compares what comes out.

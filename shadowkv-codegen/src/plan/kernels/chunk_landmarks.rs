@@ -208,5 +208,10 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
             "0",
             "0",
         )?,
+        requests: build.requests(
+            &format!("total_chunks * {}", chunk * width * 2),
+            &format!("total_chunks * {}", width * 2 + kv_heads * 4),
+            "nothing",
+        )?,
     })
 }

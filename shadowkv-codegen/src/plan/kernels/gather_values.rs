@@ -100,5 +100,10 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
             &format!("total_missing * {row_bytes}"),
             "0",
         )?,
+        requests: build.requests(
+            &format!("total_missing * {}", row_units * (8 + 12)),
+            &format!("total_missing * {row_bytes}"),
+            "a chunk's entry of the lists, and where its sequence lies, by the thread of each of its 16-byte units",
+        )?,
     })
 }

@@ -161,6 +161,11 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
     let splits = format!(
         "min(max(ceil_div(max_tokens, {split_tokens}), 1), ceil_div({wave} * ceil_div({tiles_of_batch} * {shares}, {wave}) + 1, {tiles_of_batch}) - 1)"
     );
+    // One share leaves nothing in the workspace.
+    let shared_sums = format!(
+        "batch * {} * ({splits}) * min(({splits}) - 1, 1)",
+        triangle * side * side * 4
+    );
     Ok(KernelPlan {
         name: NAME,
         entry: format!("{NAME}_{}", entry_suffix(spec)),
@@ -220,6 +225,11 @@ pub(super) fn plan(spec: &Spec, tile: &KeyGramTile) -> Result<KernelPlan, PlanEr
             &format!("batch * {}", u64::from(width) * u64::from(width) * 4),
             "0",
             &format!("total_tokens * {}", u64::from(width) * u64::from(width + 1)),
+        )?,
+        requests: build.requests(
+            &format!("total_tokens * {} + {shared_sums}", u64::from(width) * 2 * u64::from(tiles)),
+            &format!("batch * {} + {shared_sums}", u64::from(width) * u64::from(width) * 4),
+            "a token's keys once per tile along a side of the matrix; where several blocks share a tile's tokens, their sums",
         )?,
     })
 }

@@ -174,5 +174,14 @@ pub(super) fn plan(spec: &Spec, tile: &KeyProjectTile) -> Result<KernelPlan, Pla
             "0",
             &format!("total_tokens * {}", u64::from(width) * u64::from(rank) * 2),
         )?,
+        requests: build.requests(
+            &format!(
+                "total_tokens * {} + batch * ceil_div(max_tokens, {tile_tokens}) * {}",
+                width * 2 * rank_tiles,
+                u64::from(width) * u64::from(rank) * 2
+            ),
+            &format!("total_tokens * {}", rank * 2),
+            "the keys once per tile of ranks, the basis once per tile of tokens",
+        )?,
     })
 }

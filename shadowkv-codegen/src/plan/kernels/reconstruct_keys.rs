@@ -118,6 +118,15 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
     let grid_x = format!(
         "min({most_tiles}, max(ceil_div(sm_count * {blocks_per_sm}, max(batch, 1) * {kv_heads}), 1))"
     );
+    // Lists are taken to miss alike.
+    let tiles_of_list = format!(
+        "ceil_div(ceil_div(total_missing, max(batch, 1) * {kv_heads}) * {chunk}, {tile_tokens})"
+    );
+    let panel_loads = if panel >= rank {
+        format!("min({grid_x}, {tiles_of_list})")
+    } else {
+        tiles_of_list
+    };
     Ok(KernelPlan {
         name: NAME,
         entry: format!("{NAME}_{}", entry_suffix(spec)),
@@ -156,6 +165,16 @@ pub(super) fn plan(spec: &Spec, tile: &ReconstructKeysTile) -> Result<KernelPlan
             &format!("total_missing * {}", chunk * head_dim * 2),
             "0",
             &format!("total_missing * {}", u64::from(chunk) * u64::from(rank) * u64::from(head_dim) * 2),
+        )?,
+        requests: build.requests(
+            &format!(
+                "total_missing * {} + batch * {kv_heads} * {panel_loads} * {}",
+                // A lane of each half of a warp asks for the token's chunk and slot, the lanes of a row for its position.
+                chunk * (rank * 2 + 16),
+                u64::from(head_dim) * u64::from(rank) * 2
+            ),
+            &format!("total_missing * {}", chunk * head_dim * 2),
+            "the head's rows of the basis once per block with work (per tile of tokens where they are several panels); a chunk's entry of the lists by every lane that handles one of its tokens",
         )?,
     })
 }

@@ -5,7 +5,7 @@ use shadowkv_runtime::manifest::{Access, Dtype};
 
 use super::super::builder::{Builder, shape};
 use super::super::tiles::Limits;
-use super::super::{KernelPlan, PlanError, entry_suffix};
+use super::super::{KernelPlan, PlanError, SCORE_SPAN, entry_suffix};
 use super::{constant, require};
 use crate::spec::Spec;
 
@@ -182,6 +182,11 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
         )?,
         build.score_stride(),
     ]);
+    // One block leaves no list in the workspace.
+    let lists = format!(
+        "batch * {} * ({splits}) * min(({splits}) - 1, 1)",
+        kv_heads * selected
+    );
     Ok(KernelPlan {
         name: NAME,
         entry: format!("{NAME}_{}", entry_suffix(spec)),
@@ -224,6 +229,16 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             &format!("batch * {}", kv_heads * selected * 16),
             "0",
             "0",
+        )?,
+        requests: build.requests(
+            &format!(
+                "total_chunks * {} + batch * {kv_heads} * ({splits}) * (ceil_div(max_chunks, {SCORE_SPAN}) * {} + {}) + {lists} * 8",
+                kv_heads * gqa_ratio * 4,
+                gqa_ratio * 8,
+                resident * 8,
+            ),
+            &format!("batch * {} + {lists} * 8", kv_heads * selected * (16 + 8)),
+            "the partial softmax sums and the slots' tables by every block of a list; where several blocks share a list, their best keys and chunks; a slot's chunk and stamp where it changes",
         )?,
     })
 }

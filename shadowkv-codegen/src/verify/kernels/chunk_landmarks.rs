@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shadowkv_runtime::manifest::Sizes;
 
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::{Lengths, Rows, Stores, affordable, first_chunks, prompts, rope_tables};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values};
 use crate::verify::inputs;
@@ -55,6 +55,18 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     sketches
 }
 
+/// The landmarks of a layer.
+pub(super) fn layer(_target: &Target, layer: &Layer) -> LayerSketch {
+    let lengths = layer.lengths(layer.context);
+    LayerSketch {
+        tokens: layer.context,
+        sketch: Sketch::of_layer(move |target, stream| {
+            let first = vec![0; lengths.each.len()];
+            case(target, stream, &lengths, &first, Keys::Usual)
+        }),
+    }
+}
+
 fn case(target: &Target, stream: &Stream, lengths: &Lengths, first: &[u32], kind: Keys) -> Case {
     let (kv_heads, head_dim) = (target.spec.attention.kv_heads, target.head_dim());
     let (chunk, width) = (target.chunk_size(), target.width());
@@ -77,12 +89,16 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths, first: &[u32], kind
     let (mut keys, mut regions) = (Vec::new(), Vec::new());
     for (sequence, tokens) in lengths.each.iter().enumerate() {
         let stream = stream.fork(&format!("sequence {sequence}"));
-        let mut own = inputs::keys(&stream, *tokens as usize, width);
+        let mut own = inputs::keys(&stream, target.drawn(*tokens as usize), width);
         if kind == Keys::Zeros {
             own[..chunk * width].fill(0.0);
             own[2 * chunk * width..(2 * chunk + 1) * width].fill(0.0);
         }
-        keys.push(Segment::bf16s(rows.begin[sequence] * width as u64, &own));
+        let segment = Segment::bf16s(rows.begin[sequence] * width as u64, &own);
+        keys.push(segment.repeated(*tokens as usize * width * 2));
+        if !target.compared() {
+            continue;
+        }
         let begin = first[sequence] as usize * chunk;
         let turns: Vec<Turns> = (0..counts[sequence] as usize * chunk)
             .map(|token| rotary.turns(tables[sequence] as usize, begin + token))

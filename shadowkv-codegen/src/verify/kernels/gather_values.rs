@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shadowkv_runtime::manifest::Sizes;
 
 use super::slots::{CopyLists, Missing};
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::{Stores, affordable};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values, bytes_of};
 use crate::verify::oracle::gather_values::copies;
@@ -47,6 +47,18 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         ));
     }
     sketches
+}
+
+/// The copies of a step.
+pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
+    let missing = layer.missing(target);
+    let chunks = layer.lengths(layer.chunks(target)).each;
+    LayerSketch {
+        tokens: layer.context,
+        sketch: Sketch::of_layer(move |target, stream| {
+            case(target, stream, &chunks, Missing::Exactly(missing), missing)
+        }),
+    }
 }
 
 fn sketch(name: &'static str, chunks: Vec<u32>, missing: Missing, most: u32) -> Sketch {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shadowkv_runtime::manifest::Sizes;
 
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::{Lengths, Rows, affordable, prompts};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values};
 use crate::verify::inputs;
@@ -83,6 +83,23 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         .collect()
 }
 
+/// The matrix of a layer's keys.
+pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
+    let width = target.width() as f64;
+    // Half of the matrix, 16 x 8 x 16 multiply-adds at a time.
+    let tokens = layer.affordable(width * width / 4096.0);
+    let trial = Trial {
+        tokens: layer.lengths(tokens),
+        bound: tokens,
+        multiprocessors: target.multiprocessors,
+        positive: false,
+    };
+    LayerSketch {
+        tokens,
+        sketch: Sketch::of_layer(move |target, stream| case(target, stream, &trial)),
+    }
+}
+
 fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
     let width = target.width();
     let lengths = &trial.tokens;
@@ -92,20 +109,23 @@ fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
     let mut regions = Vec::new();
     for (sequence, tokens) in lengths.each.iter().enumerate() {
         let stream = stream.fork(&format!("sequence {sequence}"));
-        let mut own = inputs::keys(&stream, *tokens as usize, width);
+        let mut own = inputs::keys(&stream, target.drawn(*tokens as usize), width);
         if trial.positive {
             for key in &mut own {
                 *key = key.abs();
             }
         }
-        regions.push(Region {
-            argument: "gram",
-            first: (sequence * width * width) as u64,
-            shared: vec![("sequence", sequence as u64)],
-            axes: vec![("row", 0, width as u64), ("column", 0, width as u64)],
-            values: expected(&own, width),
-        });
-        keys.push(Segment::bf16s(rows.begin[sequence] * width as u64, &own));
+        if target.compared() {
+            regions.push(Region {
+                argument: "gram",
+                first: (sequence * width * width) as u64,
+                shared: vec![("sequence", sequence as u64)],
+                axes: vec![("row", 0, width as u64), ("column", 0, width as u64)],
+                values: expected(&own, width),
+            });
+        }
+        let segment = Segment::bf16s(rows.begin[sequence] * width as u64, &own);
+        keys.push(segment.repeated(*tokens as usize * width * 2));
     }
     let tile = u64::from(target.constant("TILES"));
     let tiles = tile * (tile + 1) / 2 * batch;

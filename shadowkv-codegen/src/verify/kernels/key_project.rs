@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shadowkv_runtime::manifest::Sizes;
 
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::{Lengths, Rows, Stores, affordable, first_chunks, prompts};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values};
 use crate::verify::inputs;
@@ -37,6 +37,16 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         .collect()
 }
 
+/// The factor of a layer's keys.
+pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
+    let tokens = layer.affordable((target.width() * target.rank()) as f64 / 2048.0);
+    let lengths = layer.lengths(tokens);
+    LayerSketch {
+        tokens,
+        sketch: Sketch::of_layer(move |target, stream| case(target, stream, &lengths)),
+    }
+}
+
 fn case(target: &Target, stream: &Stream, lengths: &Lengths) -> Case {
     let (width, rank) = (target.width(), target.rank());
     let chunk = target.spec.shadowkv.chunk_size;
@@ -54,20 +64,24 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths) -> Case {
     let (mut keys, mut bases, mut regions) = (Vec::new(), Vec::new(), Vec::new());
     for (sequence, tokens) in lengths.each.iter().enumerate() {
         let stream = stream.fork(&format!("sequence {sequence}"));
-        let own = inputs::keys(&stream, *tokens as usize, width);
+        let own = inputs::keys(&stream, target.drawn(*tokens as usize), width);
         let basis = inputs::basis(&stream, "basis", width, rank);
         let first_token = u64::from(first_chunks[sequence] * chunk);
-        regions.push(Region {
-            argument: "factors",
-            first: (stores.stores[sequence].begin * u64::from(chunk) + first_token) * rank as u64,
-            shared: vec![("sequence", sequence as u64)],
-            axes: vec![
-                ("position", first_token, u64::from(*tokens)),
-                ("rank", 0, rank as u64),
-            ],
-            values: expected(&own, &basis, width, rank),
-        });
-        keys.push(Segment::bf16s(rows.begin[sequence] * width as u64, &own));
+        if target.compared() {
+            let store = stores.stores[sequence];
+            regions.push(Region {
+                argument: "factors",
+                first: (store.begin * u64::from(chunk) + first_token) * rank as u64,
+                shared: vec![("sequence", sequence as u64)],
+                axes: vec![
+                    ("position", first_token, u64::from(*tokens)),
+                    ("rank", 0, rank as u64),
+                ],
+                values: expected(&own, &basis, width, rank),
+            });
+        }
+        let segment = Segment::bf16s(rows.begin[sequence] * width as u64, &own);
+        keys.push(segment.repeated(*tokens as usize * width * 2));
         bases.push(Segment::bf16s((sequence * width * rank) as u64, &basis));
     }
     Case {

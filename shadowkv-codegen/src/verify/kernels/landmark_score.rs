@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shadowkv_runtime::manifest::Sizes;
 
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::{Lengths, Store, Stores, affordable};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values, bytes_of};
 use crate::verify::inputs;
@@ -53,6 +53,17 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     .collect()
 }
 
+/// The scores of a step.
+pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
+    let lengths = layer.lengths(layer.chunks(target));
+    LayerSketch {
+        tokens: layer.context,
+        sketch: Sketch::of_layer(move |target, stream| {
+            case(target, stream, &lengths, Outliers::OneIn(320))
+        }),
+    }
+}
+
 fn case(target: &Target, stream: &Stream, lengths: &Lengths, outliers: Outliers) -> Case {
     let (kv_heads, head_dim, group) = (target.kv_heads(), target.head_dim(), target.gqa_ratio());
     let batch = lengths.each.len();
@@ -68,7 +79,7 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths, outliers: Outliers)
             let list = sequence * kv_heads + kv_head;
             let stream = stream.fork(&format!("sequence {sequence}, KV head {kv_head}"));
             // A landmark is a key, only smoother.
-            let own = inputs::keys(&stream, *count as usize, head_dim);
+            let own = inputs::keys(&stream, target.drawn(*count as usize), head_dim);
             let store = stores.stores[sequence];
             let row = store.row(kv_heads as u32, kv_head as u32, 0);
             let mask = mask(store, outliers, &mut stream.fork("outliers"));
@@ -80,14 +91,12 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths, outliers: Outliers)
                 stride,
                 group,
             };
-            regions.extend(expected(
-                &own,
-                query,
-                &mask[..*count as usize],
-                head_dim,
-                &place,
-            ));
-            landmarks.push(Segment::bf16s(row * head_dim as u64, &own));
+            if target.compared() {
+                let mask = &mask[..*count as usize];
+                regions.extend(expected(&own, query, mask, head_dim, &place));
+            }
+            let segment = Segment::bf16s(row * head_dim as u64, &own);
+            landmarks.push(segment.repeated(*count as usize * head_dim * 2));
             masks.push(Segment {
                 offset: row / 8,
                 bytes: words(&mask),

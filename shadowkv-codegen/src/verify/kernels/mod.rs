@@ -1,8 +1,11 @@
 //! The cases of every kernel: inputs, and the oracle's answer with its tolerance.
 //!
-//! A kernel's file here has its name, as have its oracle, its template and its plan. To add one: the oracle, a file with a
-//! `cases` function, and a line in [`SUBJECTS`].
+//! A kernel's file here has its name, as have its oracle, its template and its plan. To add one: the oracle, a file with
+//! functions `cases` and `layer`, and a line in [`SUBJECTS`].
 
+use serde::Serialize;
+
+use super::batch::Lengths;
 use super::case::Case;
 use super::random::Stream;
 use crate::plan::KernelPlan;
@@ -28,9 +31,79 @@ pub struct Target<'a> {
     pub kernel: &'a KernelPlan,
     /// Multiprocessors of the device.
     pub multiprocessors: u32,
+    /// What its cases are for.
+    pub purpose: Purpose,
 }
 
+/// What a case is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// What comes out is compared with the oracle.
+    Compare,
+    /// Only what the launch costs is looked at: the case expects nothing that takes an oracle long, and where there are
+    /// more inputs than matter, they repeat themselves.
+    Measure,
+}
+
+/// The launch of one layer of a model, all of whose sequences are equally long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// Sequences.
+    pub batch: u32,
+    /// Tokens of each.
+    pub context: u32,
+    /// Of the selected chunks, how many per hundred are not resident.
+    pub misses: u32,
+}
+
+impl Layer {
+    /// Whole chunks of each sequence.
+    fn chunks(&self, target: &Target) -> u32 {
+        self.context / target.spec.shadowkv.chunk_size
+    }
+
+    /// Missing chunks of each list.
+    fn missing(&self, target: &Target) -> u32 {
+        let selected = target.spec.shadowkv.selected_chunks();
+        (selected.min(self.chunks(target)) * self.misses).div_ceil(100)
+    }
+
+    /// `each` of every sequence.
+    fn lengths(&self, each: u32) -> Lengths {
+        Lengths::new("one layer", &vec![each; self.batch as usize])
+    }
+
+    /// As many tokens of each sequence as can be emulated in some seconds, where a token takes `products` tensor-core
+    /// instructions: the context, or less by whole 1024s.
+    fn affordable(&self, products: f64) -> u32 {
+        let most = MOST_PRODUCTS / products.max(f64::MIN_POSITIVE) / f64::from(self.batch);
+        let most = (most as u32 / TOKENS_STEP).max(1) * TOKENS_STEP;
+        self.context.min(most)
+    }
+}
+
+/// Tensor-core instructions of a launch that is measured.
+const MOST_PRODUCTS: f64 = 12e6;
+/// Granule of the tokens where the context is too much.
+const TOKENS_STEP: u32 = 1024;
+/// Rows of an input that are drawn for a launch that is measured; the others repeat them.
+const DRAWN_ROWS: usize = 2048;
+
 impl Target<'_> {
+    /// Whether what comes out will be compared.
+    fn compared(&self) -> bool {
+        self.purpose == Purpose::Compare
+    }
+
+    /// Rows of an input to draw, of as many as there are.
+    fn drawn(&self, rows: usize) -> usize {
+        if self.compared() {
+            rows
+        } else {
+            rows.min(DRAWN_ROWS)
+        }
+    }
+
     /// A constant of the kernel; 1 if it has none of that name.
     fn constant(&self, name: &str) -> u32 {
         let value = self.kernel.constant(name);
@@ -80,6 +153,11 @@ pub struct Sketch {
 }
 
 impl Sketch {
+    /// The launch of a layer, made by `build`.
+    fn of_layer(build: impl Fn(&Target, &Stream) -> Case + Send + Sync + 'static) -> Sketch {
+        Sketch::new("one layer", build)
+    }
+
     fn new(
         name: impl Into<String>,
         build: impl Fn(&Target, &Stream) -> Case + Send + Sync + 'static,
@@ -102,6 +180,16 @@ pub struct Subject {
     pub name: &'static str,
     /// Its cases for a target, cheap to make.
     pub cases: fn(&Target) -> Vec<Sketch>,
+    /// Its launch for a layer, to be measured.
+    pub layer: fn(&Target, &Layer) -> LayerSketch,
+}
+
+/// A launch for a layer.
+pub struct LayerSketch {
+    /// Tokens of each sequence: the layer's, or fewer where those would take too long.
+    pub tokens: u32,
+    /// The launch.
+    pub sketch: Sketch,
 }
 
 /// All kernels that have cases.
@@ -109,30 +197,37 @@ pub const SUBJECTS: &[Subject] = &[
     Subject {
         name: "key_gram",
         cases: key_gram::cases,
+        layer: key_gram::layer,
     },
     Subject {
         name: "key_project",
         cases: key_project::cases,
+        layer: key_project::layer,
     },
     Subject {
         name: "chunk_landmarks",
         cases: chunk_landmarks::cases,
+        layer: chunk_landmarks::layer,
     },
     Subject {
         name: "landmark_score",
         cases: landmark_score::cases,
+        layer: landmark_score::layer,
     },
     Subject {
         name: "select_chunks",
         cases: select_chunks::cases,
+        layer: select_chunks::layer,
     },
     Subject {
         name: "gather_values",
         cases: gather_values::cases,
+        layer: gather_values::layer,
     },
     Subject {
         name: "reconstruct_keys",
         cases: reconstruct_keys::cases,
+        layer: reconstruct_keys::layer,
     },
 ];
 

@@ -6,7 +6,7 @@ use std::f64::consts::SQRT_2;
 use shadowkv_runtime::manifest::Sizes;
 
 use super::slots::{CopyLists, Missing};
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::{Stores, affordable, rope_tables};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values};
 use crate::verify::inputs;
@@ -63,6 +63,18 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     ]
 }
 
+/// The keys of a step.
+pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
+    let missing = layer.missing(target);
+    let ranges = vec![(0, layer.chunks(target)); layer.batch as usize];
+    LayerSketch {
+        tokens: layer.context,
+        sketch: Sketch::of_layer(move |target, stream| {
+            case(target, stream, &ranges, Missing::Exactly(missing), missing)
+        }),
+    }
+}
+
 fn sketch(name: &'static str, ranges: Vec<(u32, u32)>, missing: Missing, most: u32) -> Sketch {
     Sketch::new(name, move |target, stream| {
         case(target, stream, &ranges, missing, most)
@@ -108,6 +120,9 @@ fn case(
                 let resident = target.spec.shadowkv.resident_chunks as usize;
                 let table = *table as usize;
                 let row = chunk_size * head_dim;
+                if !target.compared() {
+                    continue;
+                }
                 let values = expected(own, of_head, *chunk, &rotary, table, target);
                 regions.push(Region {
                     argument: "key_slots",

@@ -6,7 +6,7 @@ use shadowkv_runtime::manifest::Sizes;
 
 use super::scores::{Scores, scored};
 use super::selection::{List, Selection};
-use super::{Sketch, Target};
+use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::Lengths;
 use crate::verify::case::{Case, Content, Segment};
 use crate::verify::oracle::landmark_score::SPAN;
@@ -28,6 +28,8 @@ enum State {
     FirstChunks,
     /// Exactly what this step selects.
     Same,
+    /// So many per hundred of what this step selects, and chunks of earlier steps.
+    Share(u32),
 }
 
 /// One case.
@@ -141,6 +143,22 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         .collect()
 }
 
+/// The choice of a step.
+pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
+    let chunks = layer.lengths(layer.chunks(target));
+    let trial = Trial {
+        bound: chunks.longest().into(),
+        chunks,
+        scores: Scores::Usual(320),
+        state: State::Share(100 - layer.misses.min(100)),
+        step: 1000,
+    };
+    LayerSketch {
+        tokens: layer.context,
+        sketch: Sketch::of_layer(move |target, stream| case(target, stream, &trial)),
+    }
+}
+
 fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
     let (kv_heads, group) = (target.kv_heads(), target.gqa_ratio());
     let batch = trial.chunks.each.len();
@@ -251,6 +269,22 @@ fn slots(
             for (slot, chunk) in order.into_iter().enumerate() {
                 slots.chunk[resident - 1 - slot] = chunk as i32;
                 slots.stamp[resident - 1 - slot] = trial.step - 1;
+            }
+        }
+        State::Share(percent) => {
+            let chosen = choose(keys, selected);
+            let mut hits = chosen.clone();
+            stream.shuffle(&mut hits);
+            hits.truncate(chosen.len() * percent as usize / 100);
+            let mut others: Vec<u32> = (0..keys.len() as u32)
+                .filter(|chunk| chosen.binary_search(chunk).is_err())
+                .collect();
+            stream.shuffle(&mut others);
+            let mut held: Vec<u32> = hits.into_iter().chain(others).take(resident).collect();
+            stream.shuffle(&mut held);
+            for (slot, chunk) in held.into_iter().enumerate() {
+                slots.chunk[slot] = chunk as i32;
+                slots.stamp[slot] = trial.step - 1 - stream.below(40) as u32;
             }
         }
         State::History | State::OtherEpoch | State::Mixed => {

@@ -13,6 +13,8 @@ pub(super) enum Missing {
     All,
     /// Anything, none and all of some lists.
     Mixed,
+    /// So many of every list, or all that it can hold.
+    Exactly(u32),
 }
 
 /// The copy lists of a launch.
@@ -45,6 +47,7 @@ impl CopyLists {
                 let count = match missing {
                     Missing::None => 0,
                     Missing::All => most,
+                    Missing::Exactly(count) => most.min(count as usize),
                     // The second list is empty, the first full, so that one KV head shows both.
                     Missing::Mixed if kv_head % 4 == 1 => 0,
                     Missing::Mixed if kv_head == 0 => most,
