@@ -73,6 +73,15 @@ DEVICE int column_element(int column) {
   return column % 2 ? pair_second(pair) : pair_first(pair);
 }
 
+// Where 16-byte unit `unit` of key `row` lies in the tile of 16 keys. A pass of 8 lanes stores 16 bytes each of two
+// neighbouring rows: the lowest bit of the row moves its units furthest.
+DEVICE int key_unit(int row, int unit) {
+  if constexpr (OUTPUT_UNITS % 8 == 0) {
+    return row * OUTPUT_UNITS + (unit ^ ((row & 1) * 4 | (row & 2) | (row >> 2 & 1)));
+  }
+  return swizzled_unit<OUTPUT_UNITS>(row, unit);
+}
+
 // RUN neighbouring pairs of one token, x the first and y the second element of a pair.
 struct KeyRun {
   float2 pair[RUN];
@@ -81,7 +90,7 @@ struct KeyRun {
 // A run to its place in the warp's tile of 16 keys.
 DEVICE void store_key_run(uint4* tile, int token, int pair, const KeyRun& run) {
   auto address = [&](int element) {
-    return reinterpret_cast<bf16*>(tile + swizzled_unit<OUTPUT_UNITS>(token, element / UNIT_ELEMENTS)) +
+    return reinterpret_cast<bf16*>(tile + key_unit(token, element / UNIT_ELEMENTS)) +
            element % UNIT_ELEMENTS;
   };
   if constexpr (ROPE_INTERLEAVED && RUN == 1) {
@@ -255,7 +264,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       const int slot_row = __shfl_sync(FULL_WARP, own_row, row % 16);
       if (row < 16 && slot_row >= 0)
         store_16(slots + i64(slot_row) * HEAD_DIM + unit * UNIT_ELEMENTS,
-                 buffer[swizzled_unit<OUTPUT_UNITS>(row, unit)]);
+                 buffer[key_unit(row, unit)]);
     }
     __syncwarp();  // the warp's lanes: the buffer may be filled again
   }

@@ -154,9 +154,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   // While they travel: the rotation of every token and pair, once for all heads of the tile.
   const int table = ROPE_TABLES > 1 ? args.rope_table[sequence] : 0;
   const int first_position = (first_chunk + tile_begin) * CHUNK_SIZE;
-  for (int i = threadIdx.x; i < TILE_TOKENS * ROTATION_PITCH; i += THREADS) {
-    const int pair = i % ROTATION_PITCH;
-    rotations[i] = rope_rotation(first_position + i / ROTATION_PITCH, pair, rope_inverse_frequency(table, pair));
+  if constexpr (THREADS % ROTATION_PITCH == 0) {
+    // A thread stays with one pair: its frequency is read once.
+    const int pair = threadIdx.x % ROTATION_PITCH;
+    const float inverse_frequency = rope_inverse_frequency(table, pair);
+    for (int i = threadIdx.x; i < TILE_TOKENS * ROTATION_PITCH; i += THREADS)
+      rotations[i] = rope_rotation(first_position + i / ROTATION_PITCH, pair, inverse_frequency);
+  } else {
+    for (int i = threadIdx.x; i < TILE_TOKENS * ROTATION_PITCH; i += THREADS) {
+      const int pair = i % ROTATION_PITCH;
+      rotations[i] = rope_rotation(first_position + i / ROTATION_PITCH, pair, rope_inverse_frequency(table, pair));
+    }
   }
   cp_async_wait<0>();
   __syncthreads();  // all threads: keys and rotations are in place

@@ -17,7 +17,7 @@ pub struct Site {
     pub ideal_sectors: u64,
     /// Sectors fetched from L2: more than touched where an asynchronous copy splits them.
     pub l2_sectors: u64,
-    /// Bytes requested from device memory.
+    /// Bytes requested from device memory; what several lanes of a request ask for counts once.
     pub device_read_bytes: u64,
     /// Bytes written to device memory.
     pub device_written_bytes: u64,

@@ -75,6 +75,24 @@ fn inside(addresses: &[u64; 32], lanes: u32, begin: u64, length: u64, bytes: u32
     lanes & crate::exec::rows::mask_of(&within)
 }
 
+/// How many different addresses the lanes ask for, which a request asks for once each; all of them where they do not
+/// ascend.
+#[inline(always)]
+fn distinct(addresses: &[u64; 32], lanes: u32) -> u32 {
+    let mut count = 0;
+    let mut ascending = true;
+    let mut before = 0;
+    let mut left = lanes;
+    while left != 0 {
+        let address = addresses[left.trailing_zeros() as usize];
+        left &= left - 1;
+        ascending &= before <= address;
+        count += u32::from(before != address);
+        before = address;
+    }
+    if ascending { count } else { lanes.count_ones() }
+}
+
 /// Whether lane i's address is lane 0's plus i times `bytes`.
 #[inline(always)]
 fn contiguous(addresses: &[u64; 32], bytes: u32) -> bool {
@@ -247,7 +265,7 @@ impl<'a> View<'a> {
             let here = inside(addresses, left, allocation.base + begin, length, bytes);
             left &= !here;
             done |= here;
-            let count = u64::from(here.count_ones() * bytes);
+            let count = u64::from(distinct(addresses, here) * bytes);
             match allocation.kind {
                 MemoryKind::Device => moved.device += count,
                 MemoryKind::MappedHost => moved.host += count,
