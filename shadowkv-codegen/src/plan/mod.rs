@@ -80,8 +80,8 @@ pub struct KernelPlan {
     pub requests: Requests,
 }
 
-/// Bytes that the loads and stores of a plan ask device memory for: the least and every declared re-read. Lanes that read
-/// the same word count each, as a profiler counts them; most of the re-reads come from L1 or L2.
+/// Bytes that the loads and stores of a plan ask device memory for: the least and every declared re-read, at most. What
+/// several lanes of a request ask for counts once; most of the re-reads come from L1 or L2.
 ///
 /// Not part of the manifest: it follows from the tiles, and judges the plan rather than describes the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

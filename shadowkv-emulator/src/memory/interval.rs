@@ -314,13 +314,7 @@ impl Now<'_> {
 mod tests {
     use super::*;
 
-    fn now<'a>(
-        clocks: [&'a Clock; 2],
-        block: u32,
-        epoch: u32,
-        warp: u16,
-        interval: u32,
-    ) -> Now<'a> {
+    fn now(clocks: [&Clock; 2], block: u32, epoch: u32, warp: u16, interval: u32) -> Now<'_> {
         Now {
             stretch: 1,
             order: &[0; WARPS],

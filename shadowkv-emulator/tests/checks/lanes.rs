@@ -1,5 +1,7 @@
 //! Warp operations and divergence.
 
+use std::fmt::Write as _;
+
 use shadowkv_emulator::FindingKind;
 
 use crate::kernel::{Kernel, OWN_WORD};
@@ -96,7 +98,7 @@ fn lanes_that_are_apart_keep_what_they_hold() {
     // The upper lanes hold a 64-bit value while the lower ones use as many 32-bit registers as would fit in its place.
     let mut low = String::new();
     for register in 5..25 {
-        low.push_str(&format!("add.s32 %r{register}, %r{}, 1;\n", register - 1));
+        writeln!(low, "add.s32 %r{register}, %r{}, 1;", register - 1).unwrap();
     }
     let body = format!(
         "mul.wide.u32 %rd5, %r0, 1000;\nsetp.ge.s32 %p1, %r0, 16;\n@%p1 bra high;\nmov.u32 %r4, %r0;\n{low}\
@@ -113,7 +115,7 @@ fn products_of_parts() {
     // 2 times byte 0 and 3 times byte 1, and 1.
     assert!((0..32).all(|lane| run.words[lane as usize] == 2 * lane + 1));
     let run = Kernel::new(&stored("dp4a.s32.s32 %r3, -1, %r0, 0;")).clean();
-    assert!((0..32).all(|lane| run.words[lane as usize] as i32 == -(lane as i32)));
+    assert!((0..32).all(|lane| run.words[lane as usize] as i32 == -lane));
 }
 
 #[test]

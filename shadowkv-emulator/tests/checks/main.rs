@@ -1,6 +1,10 @@
 //! What the emulator finds, each on a kernel of a few lines, and that it keeps still where nothing is wrong.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod barriers;
 mod blocks;

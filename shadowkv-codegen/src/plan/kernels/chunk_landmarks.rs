@@ -209,9 +209,13 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
             "0",
         )?,
         requests: build.requests(
-            &format!("total_chunks * {}", chunk * width * 2),
+            &format!(
+                "total_chunks * {} + (ceil_div(total_chunks, {tile_chunks}) + batch) * {}",
+                chunk * width * 2,
+                kv_heads.div_ceil(tile_heads) * warps * (32 * 4 + 40)
+            ),
             &format!("total_chunks * {}", width * 2 + kv_heads * 4),
-            "nothing",
+            "the frequencies and the sequence's numbers once per warp",
         )?,
     })
 }

@@ -319,7 +319,7 @@ fn check_lane(program: &Random, allocation: &Allocation, lane: u32) -> Result<()
         for (index, &register) in usage.writes.iter().enumerate() {
             let result = read
                 .as_ref()
-                .map(|read| mix(&[mix(read), index as u64, at as u64]));
+                .map(|read| mix(&[mix(read), index as u64, u64::from(at)]));
             results.push((register, result));
         }
         // The worst an executor may do: destinations are overwritten before any source is read, unless a register is
