@@ -22,33 +22,70 @@ fn bugs() -> Vec<Bug> {
 
 fn synchronisation() -> Vec<Bug> {
     vec![
-        bug("no barrier in the pipeline", TWO_TILES, &["one long sequence"])
-            .remove("__syncthreads();  // all threads: this step's copies have landed, and nobody still reads the stage filled next")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("waits for one copy group too few", TWO_TILES, &["one long sequence"])
-            .replace("cp_async_wait<STAGES - 2>()", "cp_async_wait<STAGES - 1>()")
-            .caught_by(&[Sign::Finding("copy in flight")]),
-        bug("no barrier before the arrival", TWO_TILES, &["several shares of the tokens"])
-            .remove("__syncthreads();  // all threads: the block's sums are written before it counts as arrived")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("no barrier between the arrival and its readers", TWO_TILES, &["several shares of the tokens"])
-            .remove("__syncthreads();  // thread 0: the arrival is known, and with it the other blocks' sums")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("no barrier between the pipeline, the tile and its mirror image", TWO_TILES, &["one token past a chunk"])
-            .remove("__syncthreads();  // all threads: nobody reads the pipeline or the unmirrored tile any more")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("half the warps skip a barrier", TWO_TILES, &["one token past a chunk"])
-            .replace(
-                "__syncthreads();  // all threads: the tile is complete",
-                "if (threadIdx.x < THREADS / 2) __syncthreads();",
-            )
-            .caught_by(&[Sign::Finding("race")]),
-        bug("half the lanes skip a barrier", TWO_TILES, &["one token past a chunk"])
-            .replace(
-                "__syncthreads();  // all threads: the tile is complete",
-                "if (threadIdx.x % 32 < 16) __syncthreads();",
-            )
-            .caught_by(&[Sign::Finding("barrier divergence")]),
+        bug(
+            "no barrier in the pipeline",
+            TWO_TILES,
+            &["one long sequence"],
+        )
+        .without("__syncthreads();", "all threads: this step's copies")
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "waits for one copy group too few",
+            TWO_TILES,
+            &["one long sequence"],
+        )
+        .replace("cp_async_wait<STAGES - 2>()", "cp_async_wait<STAGES - 1>()")
+        .caught_by(&[Sign::Finding("copy in flight")]),
+        bug(
+            "no barrier before the arrival",
+            TWO_TILES,
+            &["several shares of the tokens"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: the block's sums are written before it counts as arrived",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "no barrier between the arrival and its readers",
+            TWO_TILES,
+            &["several shares of the tokens"],
+        )
+        .without(
+            "__syncthreads();",
+            "thread 0: the arrival is known, and with it the other blocks' sums",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "no barrier between the pipeline, the tile and its mirror image",
+            TWO_TILES,
+            &["one token past a chunk"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: nobody reads the pipeline or the unmirrored tile any more",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "half the warps skip a barrier",
+            TWO_TILES,
+            &["one token past a chunk"],
+        )
+        .replace(
+            "__syncthreads();  // all threads: the tile is complete",
+            "if (threadIdx.x < THREADS / 2) __syncthreads();",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "half the lanes skip a barrier",
+            TWO_TILES,
+            &["one token past a chunk"],
+        )
+        .replace(
+            "__syncthreads();  // all threads: the tile is complete",
+            "if (threadIdx.x % 32 < 16) __syncthreads();",
+        )
+        .caught_by(&[Sign::Finding("barrier divergence")]),
     ]
 }
 
@@ -70,7 +107,7 @@ fn sums() -> Vec<Bug> {
             .replace("for (int other = 0; other < splits; ++other)", "for (int other = 1; other < splits; ++other)")
             .caught_by(&[Sign::Value("gram")]),
         bug("the counter of arrivals not reset", TWO_TILES, &["several shares of the tokens"])
-            .replace("arrive_and_wrap(args.arrivals + tile_index, splits - 1)", "arrive_and_wrap(args.arrivals + tile_index, splits)")
+            .replace("+ tile_index, splits - 1)", "+ tile_index, splits)")
             .caught_by(&[Sign::Value("arrivals")]),
     ]
 }

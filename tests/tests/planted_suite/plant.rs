@@ -1,6 +1,7 @@
 //! Planting bugs, and what must come of it.
 //!
-//! The kernel as emitted must pass the very cases that catch a bug in it; a bug must show in all the ways it is said to.
+//! The kernel as emitted must pass the very cases that catch a bug in it; a bug must show in all the ways it is said
+//! to.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -18,8 +19,8 @@ use crate::judge::{judge, seen};
 /// Findings of one kind and case that a failure shows in full.
 const MOST_SHOWN: usize = 3;
 
-/// Fails unless every one of `bugs` in `kernel` is caught by what it is said to be caught by, and the kernel without them
-/// passes.
+/// Fails unless every one of `bugs` in `kernel` is caught by what it is said to be caught by, and the kernel without
+/// them passes.
 pub(crate) fn all_caught(kernel: &'static str, bugs: &[Bug]) {
     let mut offences = Vec::new();
     let mut clean: BTreeMap<(&str, &str), Vec<CaseReport>> = BTreeMap::new();
@@ -110,13 +111,13 @@ fn spec(name: &str) -> &'static Case {
 /// Makes `edit` in `text`, which must be there as often as it says: another text would be another bug, or none.
 fn apply(text: &mut String, edit: &Edit, at: &str) {
     let Edit { from, to, times } = edit;
-    let there = text.matches(from).count();
+    let there = text.matches(from.as_str()).count();
     assert_eq!(
         there, *times,
-        "{at}: the text to replace must be there {times} times and is {there} times; the source has changed, and the bug \
-         must be planted anew:\n{from}"
+        "{at}: the text to replace must be there {times} times and is {there} times; the source has \
+         changed, and the bug must be planted anew:\n{from}"
     );
-    *text = text.replace(from, to);
+    *text = text.replace(from.as_str(), to);
 }
 
 fn compiled(package: &Package, kernel: &str, what: &str) -> CompiledKernel {

@@ -25,8 +25,11 @@ fn selection() -> Vec<Bug> {
     vec![
         bug("ties go to the higher chunk", SMALL, &["exact ties"])
             .replace(
-                "if (is_above || (is_tied && tied_rank < u32(cut.ties)))\n      emit(i + lane, int(above_rank + min_of(tied_rank, u32(cut.ties))));",
-                "const u32 skipped = tied_total - min_of(tied_total, u32(cut.ties));\n    if (is_above || (is_tied && tied_rank >= skipped))\n      emit(i + lane, int(above_rank + max_of(tied_rank, skipped) - skipped));",
+                "    if (is_above || (is_tied && tied_rank < u32(cut.ties)))
+      emit(i + lane, int(above_rank + min_of(tied_rank, u32(cut.ties))));",
+                "    const u32 skipped = tied_total - min_of(tied_total, u32(cut.ties));
+    if (is_above || (is_tied && tied_rank >= skipped))
+      emit(i + lane, int(above_rank + max_of(tied_rank, skipped) - skipped));",
             )
             .caught_by(&[Sign::Choice("selected_chunks")]),
         bug("the softmax of another query head", SMALL, &["ragged batch"])
@@ -91,28 +94,42 @@ fn slots() -> Vec<Bug> {
 
 fn synchronisation() -> Vec<Bug> {
     vec![
-        bug("counts over counts that are still read", SMALL, &["exact ties"])
-            .remove("__syncthreads();  // all threads: nobody reads the last counts any more")
-            .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "counts over counts that are still read",
+            SMALL,
+            &["exact ties"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: nobody reads the last counts any more",
+        )
+        .caught_by(&[Sign::Finding("race")]),
         bug("bins that are not empty yet", SMALL, &["exact ties"])
-            .remove("__syncthreads();  // all threads: the bins are empty")
+            .without("__syncthreads();", "all threads: the bins are empty")
             .caught_by(&[Sign::Finding("race")]),
         bug("a barrier for one thread only", SMALL, &["exact ties"])
-            .replace("scratch.scalar[0] = bin;", "scratch.scalar[0] = bin; __syncthreads();")
+            .replace(
+                "scratch.scalar[0] = bin;",
+                "scratch.scalar[0] = bin; __syncthreads();",
+            )
             .caught_by(&[Sign::Finding("barrier divergence")]),
-        bug("the slots' ages over keys that are still read", SMALL, &["several blocks a list"])
-            .remove("__syncthreads();  // all threads: the selection is complete, and the keys' memory free for the slots' ages")
-            .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "the slots' ages over keys that are still read",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .without("__syncthreads();", "all threads: the selection is complete")
+        .caught_by(&[Sign::Finding("race")]),
     ]
 }
 
 fn parts() -> Vec<Bug> {
     vec![
         bug("no barrier before the arrival", SMALL, &["several blocks a list"])
-            .remove("__syncthreads();  // all threads: the block's part is written before it counts as arrived")
+            .without("__syncthreads();", "all threads: the block's part is written before it counts as arrived")
             .caught_by(&[Sign::Finding("race")]),
         bug("the counter of arrivals not reset", SMALL, &["several blocks a list"])
-            .replace("arrive_and_wrap(args.arrivals + list, splits - 1)", "arrive_and_wrap(args.arrivals + list, splits)")
+            .replace("+ list, splits - 1)", "+ list, splits)")
             .caught_by(&[Sign::Value("arrivals")]),
         bug("parts with few candidates not padded", SMALL, &["several blocks a list"])
             .remove("for (int i = kept + threadIdx.x; i < SELECTED_CHUNKS; i += THREADS) kept_keys[first + i] = 0;")
@@ -121,7 +138,7 @@ fn parts() -> Vec<Bug> {
             .replace("kept_chunks[first + rank] = begin + i;", "kept_chunks[first + rank] = i;")
             .caught_by(&[Sign::Choice("selected_chunks")]),
         bug("the last part ignored", SMALL, &["several blocks a list"])
-            .replace("keys = {shared_keys, kept_keys, splits * SELECTED_CHUNKS};", "keys = {shared_keys, kept_keys, (splits - 1) * SELECTED_CHUNKS};")
+            .replace("kept_keys, splits * SELECTED_CHUNKS}", "kept_keys, (splits - 1) * SELECTED_CHUNKS}")
             .caught_by(&[Sign::Choice("selected_chunks")]),
     ]
 }
