@@ -147,6 +147,16 @@ fn softmax() -> Vec<Bug> {
         .replace_all(2, "largest == MINUS_INFINITY ? 0.0f : largest", "largest")
         .caught_by(&[Sign::Value("span_softmax")]),
         bug(
+            "no score below zero the largest",
+            SEVEN_HEADS,
+            &["one chunk"],
+        )
+        .replace(
+            "highest[heads][0] = highest[heads][1] = MINUS_INFINITY;",
+            "highest[heads][0] = highest[heads][1] = 0.0f;",
+        )
+        .caught_by(&[Sign::Value("span_softmax")]),
+        bug(
             "spans placed by the chunks, not the stride",
             SEVEN_HEADS,
             &["ragged batch"],

@@ -13,8 +13,8 @@ use shadowkv_codegen::verify::{CaseReport, EmulatedGpu, VerifyOptions, verify};
 use shadowkv_runtime::nvrtc::Arch;
 use shadowkv_tests::{Case, nvrtc, specs};
 
-use crate::bug::{Bug, Change, Edit};
-use crate::judge::{judge, seen};
+use crate::bug::{Bug, Change, Edit, Sign};
+use crate::judge::{judge, prices, seen};
 
 /// Findings of one kind and case that a failure shows in full.
 const MOST_SHOWN: usize = 3;
@@ -88,7 +88,19 @@ fn offence(
         controls.extend(&clean[&(bug.spec, *name)]);
     }
     let missed = judge(&bug.signs, &reports, &controls);
-    println!("{kernel}: {}: {}", bug.name, seen(&reports).join(", "));
+    let mut showed = seen(&reports);
+    for sign in &bug.signs {
+        if let Sign::Cost(price, _) = sign {
+            let (planted, clean) = prices(*price, &reports, &controls);
+            showed.push(format!("{price:?} {planted:.2} from {clean:.2}"));
+        }
+    }
+    let seconds: f64 = reports.iter().map(|report| report.seconds).sum();
+    println!(
+        "{kernel}: {}: {} ({seconds:.2} s)",
+        bug.name,
+        showed.join(", ")
+    );
     if missed.is_empty() {
         return None;
     }

@@ -206,6 +206,20 @@ fn places() -> Vec<Bug> {
         )
         .replace("acc[tile + i][half * 2 + 1] = 0.0f;", "")
         .caught_by(&[Sign::Value("key_slots")]),
+        bug(
+            "the product rounded before it is turned",
+            SMALL,
+            &["much missing"],
+        )
+        .replace(
+            "rotate(acc[tile + i][half * 2], acc[tile + i][half * 2 + 1], rotation)",
+            "rotate(f32_from_bf16(bf16_from_f32(acc[tile + i][half * 2])),
+                 f32_from_bf16(bf16_from_f32(acc[tile + i][half * 2 + 1])), rotation)",
+        )
+        .caught_by(&[Sign::Value("key_slots")]),
+        bug("keys truncated, not rounded", SMALL, &["one chunk"])
+            .in_header("prelude.cuh", "cvt.rn.bf16x2.f32", "cvt.rz.bf16x2.f32")
+            .caught_by(&[Sign::Value("key_slots")]),
         bug("the last token ignored", SMALL, &["one chunk"])
             .replace("own_token < tokens ?", "own_token + 1 < tokens ?")
             .caught_by(&[Sign::NeverWritten("key_slots")]),
