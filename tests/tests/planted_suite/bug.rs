@@ -29,9 +29,9 @@ pub(crate) enum Change {
 /// Another text.
 pub(crate) struct Edit {
     /// What must be there.
-    pub(crate) from: &'static str,
+    pub(crate) from: String,
     /// What takes its place.
-    pub(crate) to: &'static str,
+    pub(crate) to: String,
     /// How often it must be there, exactly.
     pub(crate) times: usize,
 }
@@ -81,29 +81,30 @@ pub(crate) fn bug(name: &'static str, spec: &'static str, cases: &[&'static str]
 
 impl Bug {
     /// `to` in place of `from`, which the kernel's source must hold exactly once.
-    pub(crate) fn replace(self, from: &'static str, to: &'static str) -> Bug {
+    pub(crate) fn replace(self, from: &str, to: &str) -> Bug {
         self.replace_all(1, from, to)
     }
 
     /// `to` in place of `from`, which the kernel's source must hold exactly `times` times.
-    pub(crate) fn replace_all(mut self, times: usize, from: &'static str, to: &'static str) -> Bug {
+    pub(crate) fn replace_all(mut self, times: usize, from: &str, to: &str) -> Bug {
+        let (from, to) = (from.to_owned(), to.to_owned());
         self.changes.push(Change::Kernel(Edit { from, to, times }));
         self
     }
 
-    /// The kernel's source without `line`, which it must hold exactly once.
-    pub(crate) fn remove(self, line: &'static str) -> Bug {
-        self.replace(line, "")
+    /// The kernel's source without `text`, which it must hold exactly once.
+    pub(crate) fn remove(self, text: &str) -> Bug {
+        self.replace(text, "")
+    }
+
+    /// The kernel's source without the call of a barrier whose comment begins with `comment`.
+    pub(crate) fn without(self, call: &str, comment: &str) -> Bug {
+        self.replace(&format!("{call}  // {comment}"), &format!("// {comment}"))
     }
 
     /// `to` in place of `from`, which the header `file` must hold exactly once.
-    pub(crate) fn in_header(
-        mut self,
-        file: &'static str,
-        from: &'static str,
-        to: &'static str,
-    ) -> Bug {
-        let times = 1;
+    pub(crate) fn in_header(mut self, file: &'static str, from: &str, to: &str) -> Bug {
+        let (from, to, times) = (from.to_owned(), to.to_owned(), 1);
         self.changes
             .push(Change::Header(file, Edit { from, to, times }));
         self

@@ -116,21 +116,46 @@ fn threads() -> Vec<Bug> {
         bug("no wait for the copies", SMALL, &["one token past a chunk"])
             .remove("cp_async_wait<0>();")
             .caught_by(&[Sign::Finding("copy in flight")]),
-        bug("no barrier before the keys are read", SMALL, &["one token past a chunk"])
-            .remove("__syncthreads();  // all threads: keys and rotations are in place")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("lanes without a chunk left out of a shuffle", SMALL, &["one token past a chunk"])
-            // Those left out go on to other shuffles; had they ended, nobody would wait for them.
-            .replace("landmark_norm = lanes_sum<LANES>(landmark_norm);", "if (valid) landmark_norm = lanes_sum<LANES>(landmark_norm);")
-            .caught_by(&[Sign::Finding("missing lanes")]),
-        bug("chunks of neighbouring groups in the same banks", SMALL, &["one long sequence"])
-            .replace("(unit ^ bank_group)", "unit")
-            .caught_by(&[Sign::Cost(Price::Wavefronts, 1.5)]),
-        bug("two bytes of a key at a time from memory", SMALL, &["one long sequence"])
-            .replace(
-                "    cp_async_16(const_cast<bf16*>(tile_element(tile, token, unit * UNIT_ELEMENTS)), args.k_pre + element, valid);",
-                "    for (int e = 0; e < UNIT_ELEMENTS; ++e) const_cast<bf16*>(tile_element(tile, token, unit * UNIT_ELEMENTS))[e].bits = valid ? *(const volatile u16*)(args.k_pre + element + e) : u16(0);",
-            )
-            .caught_by(&[Sign::Cost(Price::Sectors, 2.0)]),
+        bug(
+            "no barrier before the keys are read",
+            SMALL,
+            &["one token past a chunk"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: keys and rotations are in place",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "lanes without a chunk left out of a shuffle",
+            SMALL,
+            &["one token past a chunk"],
+        )
+        // Those left out go on to other shuffles; had they ended, nobody would wait for them.
+        .replace(
+            "landmark_norm = lanes_sum",
+            "if (valid) landmark_norm = lanes_sum",
+        )
+        .caught_by(&[Sign::Finding("missing lanes")]),
+        bug(
+            "chunks of neighbouring groups in the same banks",
+            SMALL,
+            &["one long sequence"],
+        )
+        .replace("(unit ^ bank_group)", "unit")
+        .caught_by(&[Sign::Cost(Price::Wavefronts, 1.5)]),
+        bug(
+            "two bytes of a key at a time from memory",
+            SMALL,
+            &["one long sequence"],
+        )
+        .replace(
+            "    cp_async_16(const_cast<bf16*>(tile_element(tile, token, unit * UNIT_ELEMENTS)), \
+                 args.k_pre + element, valid);",
+            "    u16* const to = (u16*)tile_element(tile, token, unit * UNIT_ELEMENTS);
+    const volatile u16* const from = (const volatile u16*)(args.k_pre + element);
+    for (int i = 0; i < UNIT_ELEMENTS; ++i) to[i] = valid ? from[i] : u16(0);",
+        )
+        .caught_by(&[Sign::Cost(Price::Sectors, 2.0)]),
     ]
 }

@@ -96,29 +96,41 @@ fn lists() -> Vec<Bug> {
             SMALL,
             &["everything missing"],
         )
-        .remove("__syncthreads();  // all warps: the rows per warp are known")
+        .without("__syncthreads();", "all warps: the rows per warp are known")
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "no barrier before the table is read",
             SMALL,
             &["everything missing"],
         )
-        .remove("__syncthreads();  // all threads: the table is complete")
+        .without("__syncthreads();", "all threads: the table is complete")
         .caught_by(&[Sign::Finding("race")]),
     ]
 }
 
 fn prices() -> Vec<Bug> {
     vec![
-        bug("every value twice over PCIe", SMALL, &["everything missing"])
-            .replace("data[i] = load_16_once(", "for (int again = 0; again < 2; ++again) data[i] = load_16_once(")
-            .caught_by(&[Sign::Cost(Price::HostBytes, 1.9)]),
-        bug("four bytes stored at a time", SMALL, &["everything missing"])
-            .in_header(
-                "prelude.cuh",
-                "*reinterpret_cast<uint4*>(address) = value;",
-                "volatile u32* const words = (volatile u32*)address; words[0] = value.x; words[1] = value.y; words[2] = value.z; words[3] = value.w;",
-            )
-            .caught_by(&[Sign::Cost(Price::Sectors, 2.0)]),
+        bug(
+            "every value twice over PCIe",
+            SMALL,
+            &["everything missing"],
+        )
+        .replace(
+            "data[i] = load_16_once(",
+            "for (int again = 0; again < 2; ++again) data[i] = load_16_once(",
+        )
+        .caught_by(&[Sign::Cost(Price::HostBytes, 1.9)]),
+        bug(
+            "four bytes stored at a time",
+            SMALL,
+            &["everything missing"],
+        )
+        .in_header(
+            "prelude.cuh",
+            "*reinterpret_cast<uint4*>(address) = value;",
+            "volatile u32* const words = (volatile u32*)address;
+  words[0] = value.x, words[1] = value.y, words[2] = value.z, words[3] = value.w;",
+        )
+        .caught_by(&[Sign::Cost(Price::Sectors, 2.0)]),
     ]
 }

@@ -41,14 +41,19 @@ fn dear(
     if !reports.iter().all(CaseReport::passed) {
         return Err("right results, for it only costs".to_owned());
     }
-    let planted = paid(price, reports.iter());
-    let clean = paid(price, clean.iter().copied());
+    let (planted, clean) = prices(price, reports, clean);
     if planted >= clean * times {
         return Ok(());
     }
     Err(format!(
         "{price:?} {planted:.3} times the least, from {clean:.3} times: not {times} times as much"
     ))
+}
+
+/// What was paid with the bug and without it, as multiples of what must be.
+pub(crate) fn prices(price: Price, reports: &[CaseReport], clean: &[&CaseReport]) -> (f64, f64) {
+    let planted = paid(price, reports.iter());
+    (planted, paid(price, clean.iter().copied()))
 }
 
 /// What was paid in all cases, over what must be.

@@ -22,40 +22,77 @@ fn bugs() -> Vec<Bug> {
 
 fn synchronisation() -> Vec<Bug> {
     vec![
-        bug("no barrier in the pipeline", TWO_TILES, &["one long sequence"])
-            .remove("__syncthreads();  // all threads: this step's copies have landed, and nobody still reads the stage filled next")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("waits for one copy group too few", TWO_TILES, &["one long sequence"])
-            .replace("cp_async_wait<STAGES - 2>()", "cp_async_wait<STAGES - 1>()")
-            .caught_by(&[Sign::Finding("copy in flight")]),
-        bug("no barrier before the arrival", TWO_TILES, &["several shares of the tokens"])
-            .remove("__syncthreads();  // all threads: the block's sums are written before it counts as arrived")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("no barrier between the arrival and its readers", TWO_TILES, &["several shares of the tokens"])
-            .remove("__syncthreads();  // thread 0: the arrival is known, and with it the other blocks' sums")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("no barrier between the pipeline, the tile and its mirror image", TWO_TILES, &["one token past a chunk"])
-            .remove("__syncthreads();  // all threads: nobody reads the pipeline or the unmirrored tile any more")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("half the warps skip a barrier", TWO_TILES, &["one token past a chunk"])
-            .replace(
-                "__syncthreads();  // all threads: the tile is complete",
-                "if (threadIdx.x < THREADS / 2) __syncthreads();",
-            )
-            .caught_by(&[Sign::Finding("race")]),
-        bug("half the lanes skip a barrier", TWO_TILES, &["one token past a chunk"])
-            .replace(
-                "__syncthreads();  // all threads: the tile is complete",
-                "if (threadIdx.x % 32 < 16) __syncthreads();",
-            )
-            .caught_by(&[Sign::Finding("barrier divergence")]),
+        bug(
+            "no barrier in the pipeline",
+            TWO_TILES,
+            &["one long sequence"],
+        )
+        .without("__syncthreads();", "all threads: this step's copies")
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "waits for one copy group too few",
+            TWO_TILES,
+            &["one long sequence"],
+        )
+        .replace("cp_async_wait<STAGES - 2>()", "cp_async_wait<STAGES - 1>()")
+        .caught_by(&[Sign::Finding("copy in flight")]),
+        bug(
+            "no barrier before the arrival",
+            TWO_TILES,
+            &["several shares of the tokens"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: the block's sums are written before it counts as arrived",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "no barrier between the arrival and its readers",
+            TWO_TILES,
+            &["several shares of the tokens"],
+        )
+        .without(
+            "__syncthreads();",
+            "thread 0: the arrival is known, and with it the other blocks' sums",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "no barrier between the pipeline, the tile and its mirror image",
+            TWO_TILES,
+            &["one token past a chunk"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: nobody reads the pipeline or the unmirrored tile any more",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "half the warps skip a barrier",
+            TWO_TILES,
+            &["one token past a chunk"],
+        )
+        .replace(
+            "__syncthreads();  // all threads: the tile is complete",
+            "if (threadIdx.x < THREADS / 2) __syncthreads();",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "half the lanes skip a barrier",
+            TWO_TILES,
+            &["one token past a chunk"],
+        )
+        .replace(
+            "__syncthreads();  // all threads: the tile is complete",
+            "if (threadIdx.x % 32 < 16) __syncthreads();",
+        )
+        .caught_by(&[Sign::Finding("barrier divergence")]),
     ]
 }
 
 fn sums() -> Vec<Bug> {
     vec![
-        bug("the tensor cores' sums never move to registers on the way", ONE_TILE, &["a long sum of one sign"])
-            .replace("(step + 1) % (FLUSH_TOKENS / STEP) == 0 || step + 1 == steps", "step + 1 == steps")
+        bug("the tensor cores' sums never flushed", ONE_TILE, &["a long sum of one sign"])
+            .remove("(step + 1) % (FLUSH_TOKENS / STEP) == 0 || ")
             .caught_by(&[Sign::Value("gram")]),
         bug("the halves of a factor swapped", ONE_TILE, &["one token past a chunk"])
             .replace(
@@ -67,10 +104,10 @@ fn sums() -> Vec<Bug> {
             .replace("if (mirrored) {", "if (false) {")
             .caught_by(&[Sign::Value("gram")]),
         bug("the sum of the shares without the first", TWO_TILES, &["several shares of the tokens"])
-            .replace("for (int other = 0; other < splits; ++other)", "for (int other = 1; other < splits; ++other)")
+            .replace("int other = 0; other < splits", "int other = 1; other < splits")
             .caught_by(&[Sign::Value("gram")]),
         bug("the counter of arrivals not reset", TWO_TILES, &["several shares of the tokens"])
-            .replace("arrive_and_wrap(args.arrivals + tile_index, splits - 1)", "arrive_and_wrap(args.arrivals + tile_index, splits)")
+            .replace("+ tile_index, splits - 1)", "+ tile_index, splits)")
             .caught_by(&[Sign::Value("arrivals")]),
     ]
 }

@@ -5,6 +5,10 @@ use crate::plant::all_caught;
 
 /// Seven query heads a KV head, which leave columns of a fragment empty.
 const SEVEN_HEADS: &str = "d80-gqa7-full-rank";
+/// The instruction that loads 16 bytes.
+const LOAD_16_ONCE: &str = r#"  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(address));"#;
 
 #[test]
 fn landmark_score() {
@@ -143,6 +147,16 @@ fn softmax() -> Vec<Bug> {
         .replace_all(2, "largest == MINUS_INFINITY ? 0.0f : largest", "largest")
         .caught_by(&[Sign::Value("span_softmax")]),
         bug(
+            "no score below zero the largest",
+            SEVEN_HEADS,
+            &["one chunk"],
+        )
+        .replace(
+            "highest[heads][0] = highest[heads][1] = MINUS_INFINITY;",
+            "highest[heads][0] = highest[heads][1] = 0.0f;",
+        )
+        .caught_by(&[Sign::Value("span_softmax")]),
+        bug(
             "spans placed by the chunks, not the stride",
             SEVEN_HEADS,
             &["ragged batch"],
@@ -162,15 +176,16 @@ fn prices() -> Vec<Bug> {
     vec![
         bug("landmarks read again", SEVEN_HEADS, &["one long sequence"])
             .replace(
-                "if (upper_chunk < chunks_left) upper[step] = load_16_once(landmark + step * 32);",
-                "for (int again = 0; again < 2; ++again) if (upper_chunk < chunks_left) upper[step] = load_16_once(landmark + step * 32);",
+                "if (upper_chunk < chunks_left) upper[step] =",
+                "for (int again = 0; again < 2; ++again) if (upper_chunk < chunks_left) upper[step] =",
             )
             .caught_by(&[Sign::Cost(Price::ReadBytes, 1.4)]),
         bug("four bytes at a time", SEVEN_HEADS, &["one long sequence"])
             .in_header(
                 "prelude.cuh",
-                "  asm volatile(\"ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\"\n               : \"=r\"(v.x), \"=r\"(v.y), \"=r\"(v.z), \"=r\"(v.w)\n               : \"l\"(address));",
-                "  const volatile u32* const words = (const volatile u32*)address;\n  v = make_uint4(words[0], words[1], words[2], words[3]);",
+                LOAD_16_ONCE,
+                "  const volatile u32* const words = (const volatile u32*)address;
+  v = make_uint4(words[0], words[1], words[2], words[3]);",
             )
             .caught_by(&[Sign::Cost(Price::Sectors, 2.0)]),
     ]

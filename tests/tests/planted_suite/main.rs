@@ -1,8 +1,8 @@
 //! Bugs planted in the emitted kernels, each of which verification must catch, and by what it is said to.
 //!
-//! Each takes one kernel of the smallest spec that shows it, as it is emitted now, and puts another text in the place of
-//! one that must be there: whoever changes a template is told to plant the bug anew. What must be seen is a finding of
-//! the emulated GPU, a difference from the oracle, or a price. The kernel without the bug must pass the same cases.
+//! Each takes one kernel of the smallest spec that shows it, as it is emitted now, and puts another text in the place
+//! of one that must be there: whoever changes a template is told to plant the bug anew. What must be seen is a finding
+//! of the emulated GPU, a difference from the oracle, or a price. The kernel without the bug must pass the same cases.
 //!
 //! | to | see |
 //! | --- | --- |

@@ -1,6 +1,7 @@
 //! Planting bugs, and what must come of it.
 //!
-//! The kernel as emitted must pass the very cases that catch a bug in it; a bug must show in all the ways it is said to.
+//! The kernel as emitted must pass the very cases that catch a bug in it; a bug must show in all the ways it is said
+//! to.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -12,14 +13,14 @@ use shadowkv_codegen::verify::{CaseReport, EmulatedGpu, VerifyOptions, verify};
 use shadowkv_runtime::nvrtc::Arch;
 use shadowkv_tests::{Case, nvrtc, specs};
 
-use crate::bug::{Bug, Change, Edit};
-use crate::judge::{judge, seen};
+use crate::bug::{Bug, Change, Edit, Sign};
+use crate::judge::{judge, prices, seen};
 
 /// Findings of one kind and case that a failure shows in full.
 const MOST_SHOWN: usize = 3;
 
-/// Fails unless every one of `bugs` in `kernel` is caught by what it is said to be caught by, and the kernel without them
-/// passes.
+/// Fails unless every one of `bugs` in `kernel` is caught by what it is said to be caught by, and the kernel without
+/// them passes.
 pub(crate) fn all_caught(kernel: &'static str, bugs: &[Bug]) {
     let mut offences = Vec::new();
     let mut clean: BTreeMap<(&str, &str), Vec<CaseReport>> = BTreeMap::new();
@@ -87,7 +88,19 @@ fn offence(
         controls.extend(&clean[&(bug.spec, *name)]);
     }
     let missed = judge(&bug.signs, &reports, &controls);
-    println!("{kernel}: {}: {}", bug.name, seen(&reports).join(", "));
+    let mut showed = seen(&reports);
+    for sign in &bug.signs {
+        if let Sign::Cost(price, _) = sign {
+            let (planted, clean) = prices(*price, &reports, &controls);
+            showed.push(format!("{price:?} {planted:.2} from {clean:.2}"));
+        }
+    }
+    let seconds: f64 = reports.iter().map(|report| report.seconds).sum();
+    println!(
+        "{kernel}: {}: {} ({seconds:.2} s)",
+        bug.name,
+        showed.join(", ")
+    );
     if missed.is_empty() {
         return None;
     }
@@ -110,13 +123,13 @@ fn spec(name: &str) -> &'static Case {
 /// Makes `edit` in `text`, which must be there as often as it says: another text would be another bug, or none.
 fn apply(text: &mut String, edit: &Edit, at: &str) {
     let Edit { from, to, times } = edit;
-    let there = text.matches(from).count();
+    let there = text.matches(from.as_str()).count();
     assert_eq!(
         there, *times,
-        "{at}: the text to replace must be there {times} times and is {there} times; the source has changed, and the bug \
-         must be planted anew:\n{from}"
+        "{at}: the text to replace must be there {times} times and is {there} times; the source has \
+         changed, and the bug must be planted anew:\n{from}"
     );
-    *text = text.replace(from, to);
+    *text = text.replace(from.as_str(), to);
 }
 
 fn compiled(package: &Package, kernel: &str, what: &str) -> CompiledKernel {

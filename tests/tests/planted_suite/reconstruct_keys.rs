@@ -32,28 +32,37 @@ fn warps() -> Vec<Bug> {
             LONG_LISTS,
             &["much missing"],
         )
-        .remove("__syncwarp();  // the warp's lanes: their copies of these rows have landed")
+        .without(
+            "__syncwarp();",
+            "the warp's lanes: their copies of these rows have landed",
+        )
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "keys over rows that others still read",
             SMALL,
             &["one chunk"],
         )
-        .remove("__syncwarp();  // the warp's lanes: nobody reads the rows any more")
+        .without(
+            "__syncwarp();",
+            "the warp's lanes: nobody reads the rows any more",
+        )
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "lanes store keys that are not complete",
             SMALL,
             &["one chunk"],
         )
-        .remove("__syncwarp();  // the warp's lanes: the keys are complete")
+        .without("__syncwarp();", "the warp's lanes: the keys are complete")
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "rows over keys that others still store",
             LONG_LISTS,
             &["much missing"],
         )
-        .remove("__syncwarp();  // the warp's lanes: the buffer may be filled again")
+        .without(
+            "__syncwarp();",
+            "the warp's lanes: the buffer may be filled again",
+        )
         .caught_by(&[Sign::Finding("race")]),
     ]
 }
@@ -65,21 +74,27 @@ fn blocks() -> Vec<Bug> {
             SMALL,
             &["much missing"],
         )
-        .remove("__syncthreads();  // all threads: the basis is in place for good")
+        .without(
+            "__syncthreads();",
+            "all threads: the basis is in place for good",
+        )
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "no barrier after a panel has landed",
             TWO_PANELS,
             &["one chunk"],
         )
-        .remove("__syncthreads();  // all threads: the panel is in place")
+        .without("__syncthreads();", "all threads: the panel is in place")
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "no barrier before a panel is replaced",
             TWO_PANELS,
             &["one chunk"],
         )
-        .remove("__syncthreads();  // all warps: nobody multiplies with the last panel any more")
+        .without(
+            "__syncthreads();",
+            "all warps: nobody multiplies with the last panel any more",
+        )
         .caught_by(&[Sign::Finding("race")]),
         bug(
             "waits for one copy group too few",
@@ -191,6 +206,20 @@ fn places() -> Vec<Bug> {
         )
         .replace("acc[tile + i][half * 2 + 1] = 0.0f;", "")
         .caught_by(&[Sign::Value("key_slots")]),
+        bug(
+            "the product rounded before it is turned",
+            SMALL,
+            &["much missing"],
+        )
+        .replace(
+            "rotate(acc[tile + i][half * 2], acc[tile + i][half * 2 + 1], rotation)",
+            "rotate(f32_from_bf16(bf16_from_f32(acc[tile + i][half * 2])),
+                 f32_from_bf16(bf16_from_f32(acc[tile + i][half * 2 + 1])), rotation)",
+        )
+        .caught_by(&[Sign::Value("key_slots")]),
+        bug("keys truncated, not rounded", SMALL, &["one chunk"])
+            .in_header("prelude.cuh", "cvt.rn.bf16x2.f32", "cvt.rz.bf16x2.f32")
+            .caught_by(&[Sign::Value("key_slots")]),
         bug("the last token ignored", SMALL, &["one chunk"])
             .replace("own_token < tokens ?", "own_token + 1 < tokens ?")
             .caught_by(&[Sign::NeverWritten("key_slots")]),

@@ -7,6 +7,8 @@ use crate::plant::all_caught;
 const SMALL: &str = "d72-rotary36";
 /// Twice as many slots as are selected, so that after one step half of them are empty.
 const HALF_EMPTY: &str = "d64-rotary22-chunk32";
+/// More spans of a list than the lanes of a warp take at a time.
+const MANY_SPANS: &str = "d128-most-chunks";
 
 #[test]
 fn select_chunks() {
@@ -25,28 +27,58 @@ fn selection() -> Vec<Bug> {
     vec![
         bug("ties go to the higher chunk", SMALL, &["exact ties"])
             .replace(
-                "if (is_above || (is_tied && tied_rank < u32(cut.ties)))\n      emit(i + lane, int(above_rank + min_of(tied_rank, u32(cut.ties))));",
-                "const u32 skipped = tied_total - min_of(tied_total, u32(cut.ties));\n    if (is_above || (is_tied && tied_rank >= skipped))\n      emit(i + lane, int(above_rank + max_of(tied_rank, skipped) - skipped));",
+                "    if (is_above || (is_tied && tied_rank < u32(cut.ties)))
+      emit(i + lane, int(above_rank + min_of(tied_rank, u32(cut.ties))));",
+                "    const u32 skipped = tied_total - min_of(tied_total, u32(cut.ties));
+    if (is_above || (is_tied && tied_rank >= skipped))
+      emit(i + lane, int(above_rank + max_of(tied_rank, skipped) - skipped));",
             )
             .caught_by(&[Sign::Choice("selected_chunks")]),
-        bug("the softmax of another query head", SMALL, &["ragged batch"])
-            .replace_all(4, "- logsumexp[head]", "- logsumexp[0]")
-            .caught_by(&[Sign::Choice("selected_chunks")]),
+        bug(
+            "the softmax of another query head",
+            SMALL,
+            &["ragged batch"],
+        )
+        .replace_all(4, "- logsumexp[head]", "- logsumexp[0]")
+        .caught_by(&[Sign::Choice("selected_chunks")]),
+        bug(
+            "a sum of spans not rescaled",
+            MANY_SPANS,
+            &["several blocks a list"],
+        )
+        .remove("sum *= exp2_approx((highest - reference) * LOG2_E);")
+        .caught_by(&[Sign::Choice("selected_chunks")]),
         bug("the worst query head decides", SMALL, &["ragged batch"])
-            .replace("best[0] = fmaxf(best[0], ", "best[0] = fminf(head == 0 ? 1e30f : best[0], ")
+            .replace(
+                "best[0] = fmaxf(best[0], ",
+                "best[0] = fminf(head == 0 ? 1e30f : best[0], ",
+            )
             .caught_by(&[Sign::Choice("selected_chunks")]),
-        bug("the last chunk ignored", SMALL, &["as many chunks as are selected"])
-            .replace("min_of(part_chunks, chunk_count - begin)", "min_of(part_chunks, chunk_count - begin - 1)")
-            .caught_by(&[Sign::Choice("selected_chunks")]),
+        bug(
+            "the last chunk ignored",
+            SMALL,
+            &["as many chunks as are selected"],
+        )
+        .replace(
+            "part_chunks, chunk_count - begin)",
+            "part_chunks, chunk_count - begin - 1)",
+        )
+        .caught_by(&[Sign::Choice("selected_chunks")]),
         bug("outliers chosen from", SMALL, &["nothing but outliers"])
-            .replace("best[i] != MINUS_INFINITY ? ordered_key", "true ? ordered_key")
+            .replace(
+                "best[i] != MINUS_INFINITY ? ordered_key",
+                "true ? ordered_key",
+            )
             .caught_by(&[Sign::Choice("selected_chunks")]),
         bug("the selection not padded", SMALL, &["one chunk"])
-            .remove("for (int i = chosen + threadIdx.x; i < SELECTED_CHUNKS; i += THREADS) selected[i] = -1;")
+            .replace("int i = chosen + threadIdx.x;", "int i = SELECTED_CHUNKS;")
             .caught_by(&[Sign::Finding("uninitialised read")]),
         bug("the missing chunks not padded", SMALL, &["one chunk"])
             .replace("if (i >= missing) {", "if (false) {")
-            .caught_by(&[Sign::NeverWritten("missing_chunks"), Sign::NeverWritten("missing_slots")]),
+            .caught_by(&[
+                Sign::NeverWritten("missing_chunks"),
+                Sign::NeverWritten("missing_slots"),
+            ]),
     ]
 }
 
@@ -63,6 +95,12 @@ fn slots() -> Vec<Bug> {
             .caught_by(&[Sign::Value("missing_slots"), Sign::Value("slot_chunk")]),
         bug("ages compared signed", SMALL, &["exact ties"])
             .replace("max_of(~stamp, 1u)", "u32(max_of(i32(~stamp), 1))")
+            .caught_by(&[Sign::Value("missing_slots")]),
+        bug("hits not kept from making room", SMALL, &["exact ties"])
+            .replace(
+                "const u32 age = hit ? 0 : chunk < 0",
+                "const u32 age = chunk < 0",
+            )
             .caught_by(&[Sign::Value("missing_slots")]),
         bug("a slot keeps its old chunk", SMALL, &["exact ties"])
             .remove("slot_chunk[slot] = selected[position];")
@@ -91,37 +129,73 @@ fn slots() -> Vec<Bug> {
 
 fn synchronisation() -> Vec<Bug> {
     vec![
-        bug("counts over counts that are still read", SMALL, &["exact ties"])
-            .remove("__syncthreads();  // all threads: nobody reads the last counts any more")
-            .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "counts over counts that are still read",
+            SMALL,
+            &["exact ties"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: nobody reads the last counts any more",
+        )
+        .caught_by(&[Sign::Finding("race")]),
         bug("bins that are not empty yet", SMALL, &["exact ties"])
-            .remove("__syncthreads();  // all threads: the bins are empty")
+            .without("__syncthreads();", "all threads: the bins are empty")
             .caught_by(&[Sign::Finding("race")]),
         bug("a barrier for one thread only", SMALL, &["exact ties"])
-            .replace("scratch.scalar[0] = bin;", "scratch.scalar[0] = bin; __syncthreads();")
+            .replace(
+                "scratch.scalar[0] = bin;",
+                "scratch.scalar[0] = bin; __syncthreads();",
+            )
             .caught_by(&[Sign::Finding("barrier divergence")]),
-        bug("the slots' ages over keys that are still read", SMALL, &["several blocks a list"])
-            .remove("__syncthreads();  // all threads: the selection is complete, and the keys' memory free for the slots' ages")
-            .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "the slots' ages over keys that are still read",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .without("__syncthreads();", "all threads: the selection is complete")
+        .caught_by(&[Sign::Finding("race")]),
     ]
 }
 
 fn parts() -> Vec<Bug> {
     vec![
-        bug("no barrier before the arrival", SMALL, &["several blocks a list"])
-            .remove("__syncthreads();  // all threads: the block's part is written before it counts as arrived")
-            .caught_by(&[Sign::Finding("race")]),
-        bug("the counter of arrivals not reset", SMALL, &["several blocks a list"])
-            .replace("arrive_and_wrap(args.arrivals + list, splits - 1)", "arrive_and_wrap(args.arrivals + list, splits)")
-            .caught_by(&[Sign::Value("arrivals")]),
-        bug("parts with few candidates not padded", SMALL, &["several blocks a list"])
-            .remove("for (int i = kept + threadIdx.x; i < SELECTED_CHUNKS; i += THREADS) kept_keys[first + i] = 0;")
-            .caught_by(&[Sign::Finding("uninitialised read")]),
-        bug("chunks counted from the part's first", SMALL, &["several blocks a list"])
-            .replace("kept_chunks[first + rank] = begin + i;", "kept_chunks[first + rank] = i;")
-            .caught_by(&[Sign::Choice("selected_chunks")]),
+        bug(
+            "no barrier before the arrival",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .without(
+            "__syncthreads();",
+            "all threads: the block's part is written",
+        )
+        .caught_by(&[Sign::Finding("race")]),
+        bug(
+            "the counter of arrivals not reset",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .replace("+ list, splits - 1)", "+ list, splits)")
+        .caught_by(&[Sign::Value("arrivals")]),
+        bug(
+            "parts with few candidates not padded",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .replace("int i = kept + threadIdx.x;", "int i = SELECTED_CHUNKS;")
+        .caught_by(&[Sign::Finding("uninitialised read")]),
+        bug(
+            "chunks counted from the part's first",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .replace(
+            "kept_chunks[first + rank] = begin + i;",
+            "kept_chunks[first + rank] = i;",
+        )
+        .caught_by(&[Sign::Choice("selected_chunks")]),
         bug("the last part ignored", SMALL, &["several blocks a list"])
-            .replace("keys = {shared_keys, kept_keys, splits * SELECTED_CHUNKS};", "keys = {shared_keys, kept_keys, (splits - 1) * SELECTED_CHUNKS};")
+            .replace("kept_keys, splits * SEL", "kept_keys, (splits - 1) * SEL")
             .caught_by(&[Sign::Choice("selected_chunks")]),
     ]
 }
