@@ -16,7 +16,7 @@ use shadowkv_runtime::nvrtc::Arch;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   --check: what lies on disk is not what would be generated; verify: a kernel is wrong; profile: a finding
+  1   --check: what lies on disk is not current; verify, profile: a kernel is wrong
   2   wrong usage, or a spec or config that cannot be used
   3   a kernel does not compile
   4   NVRTC is not available; sources have been written all the same
