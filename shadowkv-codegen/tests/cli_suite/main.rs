@@ -14,5 +14,6 @@ mod compile_failures;
 mod environment;
 mod generate;
 mod output;
+mod profile;
 mod support;
 mod verify;
