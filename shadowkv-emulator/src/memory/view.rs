@@ -75,8 +75,7 @@ fn inside(addresses: &[u64; 32], lanes: u32, begin: u64, length: u64, bytes: u32
     lanes & crate::exec::rows::mask_of(&within)
 }
 
-/// How many different addresses the lanes ask for, which a request asks for once each; all of them where they do not
-/// ascend.
+/// How many different addresses the lanes ask for, which a request asks for once each.
 #[inline(always)]
 fn distinct(addresses: &[u64; 32], lanes: u32) -> u32 {
     let mut count = 0;

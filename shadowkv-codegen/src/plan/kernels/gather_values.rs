@@ -101,9 +101,13 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
             "0",
         )?,
         requests: build.requests(
-            &format!("total_missing * {}", row_units * (8 + 12)),
+            // Of the list an entry of 8 bytes, of the sequence 12; a row that is no whole number of warps begins in one more.
+            &format!(
+                "total_missing * {}",
+                (row_units.div_ceil(32) + u32::from(!row_units.is_multiple_of(32))) * (8 + 12)
+            ),
             &format!("total_missing * {row_bytes}"),
-            "a chunk's entry of the lists, and where its sequence lies, by the thread of each of its 16-byte units",
+            "a chunk's entry of the lists, and where its sequence lies, by every warp that handles some of its 16-byte units",
         )?,
     })
 }

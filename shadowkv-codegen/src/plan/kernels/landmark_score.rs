@@ -92,14 +92,14 @@ pub(super) fn plan(spec: &Spec, tile: LandmarkScoreTile) -> Result<KernelPlan, P
             &format!(
                 "total_chunks * {} + batch * ceil_div(max_chunks, {SCORE_SPAN}) * {}",
                 kv_heads * head_dim * 2,
-                // 32 lanes read 8 bytes of the mask, and 24 of where the sequence lies.
-                kv_heads * (gqa_ratio * head_dim * 2 + 32 * 8)
+                // 8 bytes of the mask, and 24 of where the sequence lies.
+                kv_heads * (gqa_ratio * head_dim * 2 + 32)
             ),
             &format!(
                 "batch * ceil_div(max_chunks, {SCORE_SPAN}) * {}",
                 kv_heads * gqa_ratio * (SCORE_SPAN * 4 + 8)
             ),
-            "the group's queries, and the span's mask by every lane, once per span of 64 chunks; written besides the scores: the spans' partial sums",
+            "the group's queries and the span's mask once per span of 64 chunks; written besides the scores: the spans' partial sums",
         )?,
     })
 }

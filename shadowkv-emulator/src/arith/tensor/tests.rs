@@ -283,34 +283,3 @@ fn fast_rows_equal_the_exact_model() {
         }
     }
 }
-
-/// `cargo test --release -- --ignored --nocapture time_of_a_tile`
-#[test]
-#[ignore = "measures, checks nothing"]
-fn time_of_a_tile() {
-    let mut random = Random(1);
-    let mut word = |_| {
-        let mut one = || {
-            ::half::bf16::from_f32((f32::from(random.next() as u16) - 32768.0) / 32768.0).to_bits()
-        };
-        u32::from(one()) | (u32::from(one()) << 16)
-    };
-    let mut other = Random(0);
-    let (a, b) = (
-        registers(&mut other, 4, &mut word),
-        registers(&mut other, 2, &mut word),
-    );
-    let mut c = vec![[0u32; 32]; 4];
-    let mut d = vec![[0u32; 32]; 4];
-    let kind = parse("sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");
-    let rounds = 4_000_000;
-    let start = std::time::Instant::now();
-    for _ in 0..rounds {
-        mma(kind, TensorModel::Hopper, &a, &b, &c, &mut d);
-        c[0][0] = d[0][0] & 0x3fff_ffff;
-    }
-    eprintln!(
-        "{:.1} ns",
-        start.elapsed().as_nanos() as f64 / f64::from(rounds)
-    );
-}
