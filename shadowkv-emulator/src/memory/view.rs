@@ -89,7 +89,27 @@ fn distinct(addresses: &[u64; 32], lanes: u32) -> u32 {
         count += u32::from(before != address);
         before = address;
     }
-    if ascending { count } else { lanes.count_ones() }
+    if ascending {
+        count
+    } else {
+        distinct_scattered(addresses, lanes)
+    }
+}
+
+#[cold]
+fn distinct_scattered(addresses: &[u64; 32], lanes: u32) -> u32 {
+    let mut sorted = *addresses;
+    let mut count = 0;
+    for lane in 0..32 {
+        if lanes >> lane & 1 == 1 {
+            sorted[count] = addresses[lane];
+            count += 1;
+        }
+    }
+    let sorted = &mut sorted[..count];
+    sorted.sort_unstable();
+    let changes = sorted.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    changes as u32 + u32::from(count > 0)
 }
 
 /// Whether lane i's address is lane 0's plus i times `bytes`.

@@ -32,6 +32,15 @@ fn unique_bytes_count_once() {
 }
 
 #[test]
+fn lanes_that_ask_for_the_same_bytes_ask_once() {
+    // 0, 1, 2, 3, 0, 1, 2, 3, ...: four words, in no order.
+    let body = "and.b32 %r3, %r0, 3;\nmul.wide.u32 %rd2, %r3, 4;\nadd.s64 %rd2, %rd1, %rd2;\n\
+        ld.global.u32 %r4, [%rd2];";
+    let total = Kernel::new(body).clean().report.counters.total;
+    assert_eq!((total.device_read_bytes, total.sectors), (16, 1));
+}
+
+#[test]
 fn bank_conflicts() {
     let of = |shift: u32| {
         let body = OWN_SHARED.replace("%r0, 2", &format!("%r0, {shift}"));
