@@ -134,8 +134,8 @@ impl Builder {
             shape![
                 "batch",
                 spec.attention.kv_heads,
-                format!("ceil_div(score_stride, {SCORE_SPAN})"),
                 spec.attention.gqa_ratio,
+                format!("ceil_div(score_stride, {SCORE_SPAN})"),
                 2
             ],
             "largest score of each span of 64 chunks, and the sum of exp(score - largest)",

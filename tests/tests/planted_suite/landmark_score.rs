@@ -162,8 +162,8 @@ fn softmax() -> Vec<Bug> {
             &["ragged batch"],
         )
         .replace(
-            "(list * (args.score_stride / SCORE_SPAN) + span)",
-            "(list * ceil_div(chunk_count, SCORE_SPAN) + span)",
+            "(list * GQA_RATIO + head) * (args.score_stride / SCORE_SPAN) + span",
+            "(list * GQA_RATIO + head) * ceil_div(chunk_count, SCORE_SPAN) + span",
         )
         .caught_by(&[
             Sign::NeverWritten("span_softmax"),

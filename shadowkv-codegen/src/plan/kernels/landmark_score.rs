@@ -65,7 +65,7 @@ pub(super) fn plan(spec: &Spec, tile: LandmarkScoreTile) -> Result<KernelPlan, P
             "ShadowKV, section 4.2: scores[g, j] = q_g . landmark_j / sqrt(head_dim); outliers get minus infinity.".into(),
             String::new(),
             "queries [batch, kv_heads, gqa_ratio, head_dim] bf16, landmarks [kv_heads, capacity, head_dim] bf16".into(),
-            "-> scores [batch, kv_heads, gqa_ratio, score_stride] f32, span_softmax [batch, kv_heads, spans, gqa_ratio, 2] f32.".into(),
+            "-> scores [batch, kv_heads, gqa_ratio, score_stride] f32, span_softmax [batch, kv_heads, gqa_ratio, spans, 2] f32.".into(),
             "A warp owns a span of 64 landmarks of one head, and scores it for the whole group with one read.".into(),
         ],
         header: "spec.cuh",

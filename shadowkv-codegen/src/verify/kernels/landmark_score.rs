@@ -171,9 +171,6 @@ fn expected(
         ("kv_head", place.kv_head as u64),
     ];
     let mut regions = Vec::new();
-    // [spans, query heads, largest and sum]
-    let mut partials = vec![0.0; spans * place.group * 2];
-    let mut partial_slacks = vec![0.0_f32; partials.len()];
     for (head, (query, of_head)) in queries
         .chunks_exact(head_dim)
         .zip(scores(queries, landmarks, outliers, head_dim))
@@ -185,10 +182,13 @@ fn expected(
             .iter()
             .map(|landmark| of_query * landmark * scale)
             .collect();
+        // [spans, largest and sum]
+        let mut partials = vec![0.0; spans * 2];
+        let mut partial_slacks = vec![0.0_f32; partials.len()];
         for (span, softmax) in span_softmax(&of_head).into_iter().enumerate() {
             let own = span * SPAN..((span + 1) * SPAN).min(chunks);
             let worst = slack[own.clone()].iter().copied().fold(0.0, f64::max);
-            let index = (span * place.group + head) * 2;
+            let index = span * 2;
             (partials[index], partial_slacks[index]) = (softmax.largest, worst as f32);
             let term = |score: &f64| {
                 if *score == f64::NEG_INFINITY {
@@ -213,6 +213,16 @@ fn expected(
         let mut shared = shared.clone();
         shared.push(("query_head", head as u64));
         regions.push(Region {
+            argument: "span_softmax",
+            first: ((place.list * place.group + head) * (place.stride / SPAN) * 2) as u64,
+            shared: shared.clone(),
+            axes: vec![("span", 0, spans as u64), ("largest_or_sum", 0, 2)],
+            values: Values::Real {
+                values: partials,
+                slack: partial_slacks,
+            },
+        });
+        regions.push(Region {
             argument: "scores",
             first: ((place.list * place.group + head) * place.stride) as u64,
             shared,
@@ -226,19 +236,5 @@ fn expected(
             },
         });
     }
-    regions.push(Region {
-        argument: "span_softmax",
-        first: (place.list * (place.stride / SPAN) * place.group * 2) as u64,
-        shared,
-        axes: vec![
-            ("span", 0, spans as u64),
-            ("query_head", 0, place.group as u64),
-            ("largest_or_sum", 0, 2),
-        ],
-        values: Values::Real {
-            values: partials,
-            slack: partial_slacks,
-        },
-    });
     regions
 }

@@ -87,14 +87,13 @@ pub(super) fn scored(group: usize, chunks: usize, kind: Scores, stream: &mut Str
 }
 
 impl Scored {
-    /// The partial sums as they lie in memory, `[spans, query heads, largest and sum]`.
-    pub(super) fn interleaved(&self) -> Vec<f32> {
-        let spans = self.partials.first().map_or(0, Vec::len);
-        let of_span = |span: usize| self.partials.iter().map(move |head| head[span]);
-        (0..spans)
-            .flat_map(of_span)
-            .flat_map(|span| [span.largest as f32, span.sum as f32])
-            .collect()
+    /// The partial sums of every query head as they lie in memory, `[spans, largest and sum]`.
+    pub(super) fn partial_sums(&self) -> impl Iterator<Item = Vec<f32>> {
+        self.partials.iter().map(|head| {
+            head.iter()
+                .flat_map(|span| [span.largest as f32, span.sum as f32])
+                .collect()
+        })
     }
 
     /// The keys of the chunks, and how close two may be for the kernel to take either.

@@ -190,8 +190,10 @@ fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
                     values.map(|value| value as f32),
                 ));
             }
-            let first = list * (stride / SPAN) * group * 2;
-            partials.push(Segment::f32s(first as u64, scored.interleaved()));
+            for (head, sums) in scored.partial_sums().enumerate() {
+                let first = (list * group + head) * (stride / SPAN) * 2;
+                partials.push(Segment::f32s(first as u64, sums));
+            }
             let epoch = sequence_epochs[sequence];
             let (keys, doubt) = scored.keys(trial.scores);
             let slots = slots(
