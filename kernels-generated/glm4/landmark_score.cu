@@ -5,7 +5,7 @@
 // ShadowKV, section 4.2: scores[g, j] = q_g . landmark_j / sqrt(head_dim); outliers get minus infinity.
 //
 // queries [batch, kv_heads, gqa_ratio, head_dim] bf16, landmarks [kv_heads, capacity, head_dim] bf16
-// -> scores [batch, kv_heads, gqa_ratio, score_stride] f32, span_softmax [batch, kv_heads, spans, gqa_ratio, 2] f32.
+// -> scores [batch, kv_heads, gqa_ratio, score_stride] f32, span_softmax [batch, kv_heads, gqa_ratio, spans, 2] f32.
 // A warp owns a span of 64 landmarks of one head, and scores it for the whole group with one read.
 //
 // Specialised for: head_dim 128, kv_heads 4, gqa_ratio 8, rank 160, chunk_size 8.
@@ -43,7 +43,7 @@ struct Arguments {
   // Written, `[batch, 4, 8, score_stride]`: q . landmark / sqrt(head_dim), minus infinity for outliers and beyond
   // the last chunk.
   float* scores;
-  // Written, `[batch, 4, ceil_div(score_stride, 64), 8, 2]`: largest score of each span of 64 chunks, and the sum
+  // Written, `[batch, 4, 8, ceil_div(score_stride, 64), 2]`: largest score of each span of 64 chunks, and the sum
   // of exp(score - largest).
   float* span_softmax;
   // Chunks between the scores of two heads; a multiple of 64.
@@ -172,7 +172,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       const int head = heads * 8 + quarter * 2 + column;
       if (row_in_tile == 0 && head < GQA_RATIO) {
         const i64 list = i64(sequence) * KV_HEADS + kv_head;
-        const i64 entry = (list * (args.score_stride / SCORE_SPAN) + span) * GQA_RATIO + head;
+        const i64 entry = (list * GQA_RATIO + head) * (args.score_stride / SCORE_SPAN) + span;
         *reinterpret_cast<float2*>(args.span_softmax + entry * 2) = make_float2(largest, total);
       }
     }

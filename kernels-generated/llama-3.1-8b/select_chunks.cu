@@ -36,7 +36,7 @@ struct Arguments {
   // Read, `[batch, 8, 4, score_stride]`: q . landmark / sqrt(head_dim), minus infinity for outliers and beyond the
   // last chunk.
   const float* scores;
-  // Read, `[batch, 8, ceil_div(score_stride, 64), 4, 2]`: largest score of each span of 64 chunks, and the sum of
+  // Read, `[batch, 8, 4, ceil_div(score_stride, 64), 2]`: largest score of each span of 64 chunks, and the sum of
   // exp(score - largest).
   const float* span_softmax;
   // Read, `[batch]`: compressed chunks of each sequence, outliers included.
@@ -280,7 +280,8 @@ DEVICE int for_each_selected(const Keys& keys, const Cut& cut, const Scratch& sc
 DEVICE int lower_bound(const i32* values, int count, i32 value) {
   int first = 0;
   while (count > 0) {
-    const int half = count / 2;
+    // Not the very middle: halves of a power of two would all lie in the same banks.
+    const int half = count / 2 - count / 32;
     const bool right = values[first + half] < value;
     first = right ? first + half + 1 : first;
     count = right ? count - half - 1 : half;
@@ -330,9 +331,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   // logsumexp per query head over the spans' partial sums: one warp a head, eight spans a lane at a time, so that the
   // order of the sum does not depend on the tile.
   const int spans = int(ceil_div(chunk_count, SCORE_SPAN));
-  const float2* const span_softmax =
-      reinterpret_cast<const float2*>(args.span_softmax) + list * (args.score_stride / SCORE_SPAN) * GQA_RATIO;
   for (int head = warp; head < GQA_RATIO; head += WARPS) {
+    const float2* const span_softmax = reinterpret_cast<const float2*>(args.span_softmax) +
+                                       (list * GQA_RATIO + head) * (args.score_stride / SCORE_SPAN);
     float highest = MINUS_INFINITY;
     float sum = 0.0f;
     for (int first = lane; first < spans; first += 32 * 8) {
@@ -341,7 +342,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int span = first + i * 32;
-        parts[i] = span < spans ? span_softmax[span * GQA_RATIO + head] : make_float2(MINUS_INFINITY, 0.0f);
+        parts[i] = span < spans ? span_softmax[span] : make_float2(MINUS_INFINITY, 0.0f);
         largest = fmaxf(largest, parts[i].x);
       }
       const float reference = largest == MINUS_INFINITY ? 0.0f : largest;

@@ -271,7 +271,7 @@ pub struct LandmarkScoreArguments {
     /// Written, `[batch, 4, 8, score_stride]`: q . landmark / sqrt(head_dim), minus infinity for outliers
     /// and beyond the last chunk.
     pub scores: DevicePointer<f32>,
-    /// Written, `[batch, 4, ceil_div(score_stride, 64), 8, 2]`: largest score of each span of 64 chunks,
+    /// Written, `[batch, 4, 8, ceil_div(score_stride, 64), 2]`: largest score of each span of 64 chunks,
     /// and the sum of exp(score - largest).
     pub span_softmax: DevicePointer<f32>,
     /// Chunks between the scores of two heads; a multiple of 64.
@@ -331,7 +331,7 @@ pub struct SelectChunksArguments {
     /// Read, `[batch, 4, 8, score_stride]`: q . landmark / sqrt(head_dim), minus infinity for outliers and
     /// beyond the last chunk.
     pub scores: DevicePointer<f32>,
-    /// Read, `[batch, 4, ceil_div(score_stride, 64), 8, 2]`: largest score of each span of 64 chunks, and
+    /// Read, `[batch, 4, 8, ceil_div(score_stride, 64), 2]`: largest score of each span of 64 chunks, and
     /// the sum of exp(score - largest).
     pub span_softmax: DevicePointer<f32>,
     /// Read, `[batch]`: compressed chunks of each sequence, outliers included.

@@ -91,6 +91,14 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         ),
         trial("ragged batch", &ragged, usual, State::Mixed, 1234),
         trial("exact ties", &[3 * k + 5], Scores::Ties, State::History, 40),
+        // With one step more, no stamps of both sides would remain.
+        trial(
+            "stamps on both sides of 2^31",
+            &[3 * k + 5],
+            Scores::Ties,
+            State::History,
+            (1 << 31) + 1,
+        ),
         trial(
             "everything resident",
             &[3 * k + 5],
