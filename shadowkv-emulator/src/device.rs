@@ -1,6 +1,7 @@
 //! An emulated GPU.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::counters::{Counters, Site};
 use crate::exec::{self, Context};
@@ -62,6 +63,14 @@ pub enum DeviceError {
         free: u64,
         /// Bytes of the GPU.
         total: u64,
+    },
+    /// The machine that emulates has no memory left.
+    #[error("the host has no {bytes} bytes for `{name}`")]
+    HostMemory {
+        /// Name of the allocation.
+        name: String,
+        /// Bytes asked for.
+        bytes: u64,
     },
     /// An allocation of no bytes.
     #[error("`{name}` has no bytes")]
@@ -133,6 +142,14 @@ pub enum LaunchError {
         /// Blocks that fit.
         limit: u32,
     },
+    /// The machine that emulates has no memory left for a variable of the module.
+    #[error("the host has no {bytes} bytes for the variable `{name}`")]
+    HostMemory {
+        /// The variable.
+        name: String,
+        /// Its size, bytes.
+        bytes: u64,
+    },
 }
 
 /// An emulated GPU: memory, and kernels run on it one launch after the other.
@@ -181,7 +198,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::OutOfMemory`], or [`DeviceError::Empty`] for no bytes.
+    /// [`DeviceError::OutOfMemory`], [`DeviceError::HostMemory`], or [`DeviceError::Empty`] for no bytes.
     pub fn allocate(&mut self, name: &str, bytes: u64) -> Result<u64, DeviceError> {
         let free = self
             .model
@@ -202,7 +219,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Empty`] for no bytes.
+    /// [`DeviceError::HostMemory`], or [`DeviceError::Empty`] for no bytes.
     pub fn allocate_mapped(&mut self, name: &str, bytes: u64) -> Result<u64, DeviceError> {
         self.allocate_kind(name, bytes, MemoryKind::MappedHost)
     }
@@ -218,7 +235,12 @@ impl Device {
                 name: name.to_owned(),
             });
         }
-        Ok(self.space.allocate(name, kind, bytes))
+        self.space
+            .allocate(name, kind, bytes)
+            .ok_or_else(|| DeviceError::HostMemory {
+                name: name.to_owned(),
+                bytes,
+            })
     }
 
     /// Frees the allocation that begins at `address`. Its addresses are never used again, so that later accesses are found.
@@ -335,10 +357,10 @@ impl Device {
     ) -> Result<LaunchReport, LaunchError> {
         self.check(kernel, config, parameters)?;
         let program = kernel.program();
-        let variables = self
-            .modules
-            .entry(kernel.module().identity())
-            .or_insert_with(|| place(kernel.module()));
+        let variables = match self.modules.entry(kernel.module().identity()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(place(kernel.module())?),
+        };
         let threads = config.block.iter().product::<u32>();
         let shared_bytes = if config.shared_bytes > 0 {
             program.dynamic_shared_offset + config.shared_bytes
@@ -472,7 +494,7 @@ impl Device {
 }
 
 /// A module's variables as allocations of their own.
-fn place(module: &Module) -> Vec<Allocation> {
+fn place(module: &Module) -> Result<Vec<Allocation>, LaunchError> {
     let mut placed = Vec::new();
     for variable in module.variables() {
         let mut allocation = Allocation::new(
@@ -480,11 +502,15 @@ fn place(module: &Module) -> Vec<Allocation> {
             MemoryKind::Device,
             variable.address,
             variable.bytes,
-        );
+        )
+        .ok_or_else(|| LaunchError::HostMemory {
+            name: variable.name.clone(),
+            bytes: variable.bytes,
+        })?;
         allocation.data[..variable.init.len()].copy_from_slice(&variable.init);
         // Without an initialiser they are zeros (PTX ISA, variable initialisation).
         set_bits(&mut allocation.defined, 0, variable.bytes);
         placed.push(allocation);
     }
-    placed
+    Ok(placed)
 }

@@ -1,5 +1,7 @@
 //! Allocations of a device.
 
+use bytemuck::allocation::try_zeroed_vec;
+
 use super::{FIRST_ADDRESS, FIRST_HOST_ADDRESS, UNIT, set_bits};
 
 /// Where an allocation lies.
@@ -36,16 +38,18 @@ pub(crate) struct Allocation {
 }
 
 impl Allocation {
-    pub(crate) fn new(name: &str, kind: MemoryKind, base: u64, bytes: u64) -> Allocation {
-        Allocation {
+    /// Nothing if the host lacks the memory.
+    pub(crate) fn new(name: &str, kind: MemoryKind, base: u64, bytes: u64) -> Option<Allocation> {
+        let length = usize::try_from(bytes).ok()?;
+        Some(Allocation {
             name: name.to_owned(),
             kind,
             base,
-            data: vec![0; bytes as usize],
-            defined: vec![0; bytes.div_ceil(UNIT) as usize],
+            data: try_zeroed_vec(length).ok()?,
+            defined: try_zeroed_vec(length.div_ceil(UNIT as usize)).ok()?,
             bytes,
             freed: false,
-        }
+        })
     }
 
     pub(crate) fn define(&mut self, offset: u64, bytes: u64) {
@@ -84,8 +88,8 @@ impl AddressSpace {
         self.device_bytes
     }
 
-    /// Adds an allocation; addresses are never used twice.
-    pub(crate) fn allocate(&mut self, name: &str, kind: MemoryKind, bytes: u64) -> u64 {
+    /// Adds an allocation; addresses are never used twice. Nothing if the host lacks the memory.
+    pub(crate) fn allocate(&mut self, name: &str, kind: MemoryKind, bytes: u64) -> Option<u64> {
         let first = match kind {
             MemoryKind::Device => FIRST_ADDRESS,
             MemoryKind::MappedHost => FIRST_HOST_ADDRESS,
@@ -98,8 +102,8 @@ impl AddressSpace {
             .map_or(first, |last| {
                 (last.base + last.bytes + GUARD_BYTES).next_multiple_of(ALIGNMENT)
             });
-        self.insert(Allocation::new(name, kind, after, bytes));
-        after
+        self.insert(Allocation::new(name, kind, after, bytes)?);
+        Some(after)
     }
 
     /// Adds an allocation at an address of its own.

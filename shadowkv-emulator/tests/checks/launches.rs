@@ -45,6 +45,24 @@ fn limits() {
 }
 
 #[test]
+fn memory_of_the_host_is_finite() {
+    let mut device = Device::new(GpuModel {
+        memory_bytes: u64::MAX,
+        ..GpuModel::a100_80gb()
+    });
+    for bytes in [1 << 62, u64::MAX - (1 << 20)] {
+        assert_eq!(
+            device.allocate("all of it", bytes),
+            Err(DeviceError::HostMemory {
+                name: "all of it".to_owned(),
+                bytes,
+            })
+        );
+    }
+    assert!(device.allocate("a little", 4096).is_ok());
+}
+
+#[test]
 fn memory_is_finite() {
     let mut device = Device::new(GpuModel {
         memory_bytes: 1000,
