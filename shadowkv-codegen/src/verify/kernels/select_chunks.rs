@@ -43,20 +43,22 @@ struct Trial {
     bound: u64,
 }
 
+/// A case sized for the longest of its lists.
+fn trial(name: &'static str, chunks: &[u32], scores: Scores, state: State, step: u32) -> Trial {
+    let chunks = Lengths::new(name, chunks);
+    let bound = chunks.longest().into();
+    Trial {
+        chunks,
+        scores,
+        state,
+        step,
+        bound,
+    }
+}
+
 pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     let k = target.spec.shadowkv.selected_chunks();
     let usual = Scores::Usual(20);
-    let trial = |name, chunks: &[u32], scores, state, step| {
-        let chunks = Lengths::new(name, chunks);
-        let bound = chunks.longest().into();
-        Trial {
-            chunks,
-            scores,
-            state,
-            step,
-            bound,
-        }
-    };
     let ragged = [3 * k + 7, 0, 1, k - 1, 65, 2 * k];
     let mut trials = vec![
         trial("no chunk", &[0], usual, State::OtherEpoch, 9),
