@@ -69,6 +69,140 @@ impl Builder {
         )
     }
 
+    /// The new tokens' queries, or what attention makes of them.
+    pub(super) fn query_rows(
+        self,
+        name: &str,
+        spec: &Spec,
+        access: Access,
+        doc: &str,
+    ) -> Result<Argument, PlanError> {
+        self.pointer(
+            name,
+            Dtype::Bf16,
+            access,
+            shape![
+                "query_rows",
+                spec.attention.kv_heads,
+                spec.attention.gqa_ratio,
+                spec.attention.head_dim
+            ],
+            doc,
+        )
+    }
+
+    /// Where each sequence's new tokens lie among the packed ones. They are its last: the first of them has the position
+    /// `token_count - query_count`.
+    pub(super) fn new_tokens(self) -> Result<[Argument; 2], PlanError> {
+        Ok([
+            self.per_sequence(
+                "query_begin",
+                Dtype::I64,
+                "packed row of each sequence's first new token",
+            )?,
+            self.per_sequence(
+                "query_count",
+                Dtype::I32,
+                "new tokens of each sequence, the last of its tokens",
+            )?,
+        ])
+    }
+
+    /// Exact keys or values, token by token: a whole cache, or the window of a compressed sequence.
+    pub(super) fn cache(
+        self,
+        name: &str,
+        spec: &Spec,
+        access: Access,
+        doc: &str,
+    ) -> Result<Argument, PlanError> {
+        self.pointer(
+            name,
+            Dtype::Bf16,
+            access,
+            shape![
+                "cache_rows",
+                spec.attention.kv_heads,
+                spec.attention.head_dim
+            ],
+            doc,
+        )
+    }
+
+    /// Where each sequence's rows of the exact keys and values begin.
+    pub(super) fn row_begin(self) -> Result<Argument, PlanError> {
+        self.per_sequence(
+            "row_begin",
+            Dtype::I64,
+            "first row of each sequence in the exact keys and values",
+        )
+    }
+
+    /// How many rows each sequence has there: a ring, where it has more tokens.
+    pub(super) fn row_capacity(self) -> Result<Argument, PlanError> {
+        self.per_sequence(
+            "row_capacity",
+            Dtype::I32,
+            "rows of each sequence, whole chunks: position p lies in row row_begin + p % row_capacity",
+        )
+    }
+
+    /// Exact keys or values of the outlier chunks.
+    pub(super) fn outliers(
+        self,
+        name: &str,
+        spec: &Spec,
+        access: Access,
+        doc: &str,
+    ) -> Result<Argument, PlanError> {
+        self.pointer(
+            name,
+            Dtype::Bf16,
+            access,
+            shape![
+                "batch",
+                spec.attention.kv_heads,
+                "outlier_capacity",
+                spec.shadowkv.chunk_size,
+                spec.attention.head_dim
+            ],
+            doc,
+        )
+    }
+
+    /// Which chunks are outliers, as a list.
+    pub(super) fn outlier_chunks(self, spec: &Spec, access: Access) -> Result<Argument, PlanError> {
+        self.pointer(
+            "outlier_chunks",
+            Dtype::I32,
+            access,
+            shape!["batch", spec.attention.kv_heads, "outlier_capacity"],
+            "outlier chunks of each sequence and KV head, in the order of their places, padded with -1",
+        )
+    }
+
+    /// How many outliers there are.
+    pub(super) fn outlier_count(self, spec: &Spec, access: Access) -> Result<Argument, PlanError> {
+        self.pointer(
+            "outlier_count",
+            Dtype::I32,
+            access,
+            shape!["batch", spec.attention.kv_heads],
+            "outlier chunks of each sequence and KV head",
+        )
+    }
+
+    /// Which chunks are outliers, as bits.
+    pub(super) fn outlier_mask(self, spec: &Spec, access: Access) -> Result<Argument, PlanError> {
+        self.pointer(
+            "outlier_mask",
+            Dtype::U32,
+            access,
+            shape![format!("ceil_div({}, 32)", store_rows(spec))],
+            "bit row % 32 of word row / 32 is set for outliers, [kv_heads, capacity] bits within a sequence",
+        )
+    }
+
     fn per_sequence(self, name: &str, dtype: Dtype, doc: &str) -> Result<Argument, PlanError> {
         self.pointer(name, dtype, Access::Read, shape!["batch"], doc)
     }

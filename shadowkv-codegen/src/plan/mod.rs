@@ -171,6 +171,7 @@ impl Plan {
     pub fn new(spec: &Spec, tiles: &Tiles, limits: &Limits) -> Result<Plan, PlanError> {
         let kernels = KERNELS
             .iter()
+            .filter(|definition| spec.decoder.is_some() || !definition.of_decoder)
             .map(|definition| (definition.plan)(spec, tiles))
             .collect::<Result<Vec<_>, _>>()?;
         for kernel in &kernels {

@@ -6,10 +6,26 @@
 pub const SIZES: &[(&str, &str)] = &[
     ("batch", "sequences of the launch"),
     (
+        "cache_rows",
+        "rows of the exact keys and values of all sequences: whole caches, or the windows of what is compressed",
+    ),
+    (
         "max_chunks",
         "most whole chunks of a sequence, or an upper bound",
     ),
+    (
+        "max_queries",
+        "most new tokens of a sequence, or an upper bound",
+    ),
     ("max_tokens", "most tokens of a sequence, or an upper bound"),
+    (
+        "outlier_capacity",
+        "outlier chunks that each sequence and KV head has room for",
+    ),
+    (
+        "query_rows",
+        "rows of the packed queries: the new tokens of all sequences",
+    ),
     (
         "score_stride",
         "chunks between the scores of two heads: at least max_chunks, a multiple of 64",
@@ -25,5 +41,6 @@ pub const SIZES: &[(&str, &str)] = &[
         "total_missing",
         "missing chunks over all sequences and KV heads",
     ),
+    ("total_queries", "new tokens of all sequences"),
     ("total_tokens", "tokens of all sequences"),
 ];

@@ -96,6 +96,13 @@ fn slots() -> Vec<Bug> {
         bug("ages compared signed", SMALL, &["exact ties"])
             .replace("max_of(~stamp, 1u)", "u32(max_of(i32(~stamp), 1))")
             .caught_by(&[Sign::Value("missing_slots")]),
+        bug(
+            "ages compared as if steps were signed",
+            SMALL,
+            &["stamps on both sides of 2^31"],
+        )
+        .replace("max_of(~stamp, 1u)", "max_of(~stamp ^ 0x80000000u, 1u)")
+        .caught_by(&[Sign::Value("missing_slots")]),
         bug("hits not kept from making room", SMALL, &["exact ties"])
             .replace(
                 "const u32 age = hit ? 0 : chunk < 0",

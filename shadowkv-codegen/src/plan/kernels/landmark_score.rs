@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use shadowkv_runtime::manifest::{Access, Dtype};
 
-use super::super::arguments::store_rows;
 use super::super::builder::{Builder, shape};
 use super::super::{KernelPlan, PlanError, SCORE_SPAN, entry_suffix};
 use super::{constant, require};
@@ -44,13 +43,7 @@ pub(super) fn plan(spec: &Spec, tile: LandmarkScoreTile) -> Result<KernelPlan, P
             "this step's queries after RoPE",
         )?,
         build.landmarks(spec, Access::Read)?,
-        build.pointer(
-            "outlier_mask",
-            Dtype::U32,
-            Access::Read,
-            shape![format!("ceil_div({}, 32)", store_rows(spec))],
-            "bit row % 32 of word row / 32 is set for outliers, [kv_heads, capacity] bits within a sequence",
-        )?,
+        build.outlier_mask(spec, Access::Read)?,
         build.chunk_count("compressed chunks of each sequence, outliers included")?,
     ];
     arguments.extend(build.store()?);

@@ -25,6 +25,8 @@ pub use select_chunks::SelectChunksTile;
 pub struct KernelDefinition {
     /// Short name.
     pub name: &'static str,
+    /// Whether it needs the spec's `decoder` block, and is left out without one.
+    pub of_decoder: bool,
     /// Makes its plan.
     pub plan: fn(&Spec, &Tiles) -> Result<KernelPlan, PlanError>,
 }
@@ -33,30 +35,37 @@ pub struct KernelDefinition {
 pub const KERNELS: &[KernelDefinition] = &[
     KernelDefinition {
         name: key_gram::NAME,
+        of_decoder: false,
         plan: |spec, tiles| key_gram::plan(spec, &tiles.key_gram),
     },
     KernelDefinition {
         name: key_project::NAME,
+        of_decoder: false,
         plan: |spec, tiles| key_project::plan(spec, &tiles.key_project),
     },
     KernelDefinition {
         name: chunk_landmarks::NAME,
+        of_decoder: false,
         plan: |spec, tiles| chunk_landmarks::plan(spec, &tiles.chunk_landmarks),
     },
     KernelDefinition {
         name: landmark_score::NAME,
+        of_decoder: false,
         plan: |spec, tiles| landmark_score::plan(spec, tiles.landmark_score),
     },
     KernelDefinition {
         name: select_chunks::NAME,
+        of_decoder: false,
         plan: |spec, tiles| select_chunks::plan(spec, &tiles.select_chunks),
     },
     KernelDefinition {
         name: gather_values::NAME,
+        of_decoder: false,
         plan: |spec, tiles| gather_values::plan(spec, &tiles.gather_values),
     },
     KernelDefinition {
         name: reconstruct_keys::NAME,
+        of_decoder: false,
         plan: |spec, tiles| reconstruct_keys::plan(spec, &tiles.reconstruct_keys),
     },
 ];

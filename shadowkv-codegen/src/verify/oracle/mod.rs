@@ -3,6 +3,7 @@
 //! An oracle knows nothing of tiles, orders of sums or instructions, and shares no code with the kernels, their templates
 //! or the runtime. Inputs are the exact values of what the kernel reads; nothing is rounded on the way.
 
+pub mod attention;
 pub mod chunk_landmarks;
 pub mod gather_values;
 pub mod key_gram;
@@ -11,6 +12,7 @@ pub mod landmark_score;
 pub mod reconstruct_keys;
 pub mod rope;
 pub mod select_chunks;
+pub mod select_outliers;
 
 /// The scalar product of two vectors of one length.
 pub fn dot(left: &[f64], right: &[f64]) -> f64 {
