@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod chunk_landmarks;
 pub mod gather_values;
+pub mod key_basis;
 pub mod key_gram;
 pub mod key_project;
 pub mod landmark_score;

@@ -1,0 +1,1 @@
+pub(crate) fn agree(_case: &crate::fixture::Fixture) {}
