@@ -64,6 +64,6 @@ impl Close {
             compared,
         } = self;
         assert!(compared > 0, "{case}: {what}: nothing was compared");
-        println!("{case}: {what}: {compared} numbers, the worst at {worst:.3} of its tolerance");
+        println!("{case}: {what}: {compared} numbers, the worst at {worst:.2e} of its tolerance");
     }
 }
