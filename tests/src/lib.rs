@@ -5,7 +5,7 @@
 //! | go through every spec there is | [`specs`], [`shipped`], [`odd`] |
 //! | plan and emit one | [`Case::plan`], [`Case::package`] |
 //! | make specs nobody thought of | [`random`] |
-//! | compile | [`nvrtc`] |
+//! | compile, and read the machine code | [`nvrtc`], [`nvdisasm`] |
 
 #![allow(
     clippy::panic,
@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 use shadowkv_codegen::emit::{Package, emit};
 use shadowkv_codegen::plan::Plan;
 use shadowkv_codegen::spec::Spec;
+use shadowkv_runtime::nvdisasm::{Nvdisasm, NvdisasmOptions};
 use shadowkv_runtime::nvrtc::{Nvrtc, NvrtcOptions};
 
 pub mod random;
@@ -119,5 +120,15 @@ pub fn nvrtc() -> &'static Nvrtc {
         let say = |step: &_| eprintln!("{step}");
         Nvrtc::open(&NvrtcOptions::from_environment(), &say)
             .unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+/// The disassembler, on the same terms.
+pub fn nvdisasm() -> &'static Nvdisasm {
+    static NVDISASM: OnceLock<Nvdisasm> = OnceLock::new();
+    NVDISASM.get_or_init(|| {
+        let say = |step: &_| eprintln!("{step}");
+        let options = NvdisasmOptions::from_environment().installing(false);
+        Nvdisasm::open(&options, &say).unwrap_or_else(|error| panic!("{error}"))
     })
 }

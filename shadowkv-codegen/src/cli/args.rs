@@ -16,10 +16,10 @@ use shadowkv_runtime::nvrtc::Arch;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   --check: what lies on disk is not current; verify, profile: a kernel is wrong
+  1   --check: what lies on disk is not current; verify, profile, sass: a kernel is wrong
   2   wrong usage, or a spec or config that cannot be used
   3   a kernel does not compile
-  4   NVRTC is not available; sources have been written all the same
+  4   NVRTC, or for sass the disassembler, is not available; sources have been written all the same
   5   something cannot be written
   70  a defect of this program";
 
@@ -51,8 +51,8 @@ Examples:
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
     override_usage = "shadowkv-codegen [OPTIONS] <SPEC>...\n       shadowkv-codegen <COMMAND>",
-    after_help = "Environment: SHADOWKV_NVRTC, SHADOWKV_CACHE_DIR, SHADOWKV_OFFLINE (see `shadowkv-codegen doctor`).",
-    after_long_help = format!("{EXAMPLES}{EXIT_CODES}\n\nEnvironment:\n  SHADOWKV_NVRTC      the NVRTC library to use, or its folder\n  SHADOWKV_CACHE_DIR  folder of the cache\n  SHADOWKV_OFFLINE=1  nothing is downloaded, as with --offline"),
+    after_help = "Environment: SHADOWKV_NVRTC, SHADOWKV_NVDISASM, SHADOWKV_CACHE_DIR, SHADOWKV_OFFLINE (see `shadowkv-codegen doctor`).",
+    after_long_help = format!("{EXAMPLES}{EXIT_CODES}\n\nEnvironment:\n  SHADOWKV_NVRTC      the NVRTC library to use, or its folder\n  SHADOWKV_NVDISASM   the disassembler to use, or its folder\n  SHADOWKV_CACHE_DIR  folder of the cache\n  SHADOWKV_OFFLINE=1  nothing is downloaded, as with --offline"),
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -85,6 +85,8 @@ pub(super) enum Command {
     Verify(VerifyArguments),
     /// Count what the kernels of a spec move at the size of a model, on an emulated GPU.
     Profile(ProfileArguments),
+    /// Count what the kernels' machine code holds: tensor instructions, widths of accesses, local memory.
+    Sass(SassArguments),
     /// Write a spec from the config.json of a Hugging Face model.
     Import(ImportArguments),
     /// Print the JSON schema of a spec; editors complete from it.
@@ -275,6 +277,39 @@ pub(super) struct ProfileArguments {
     pub(super) offline: bool,
 
     /// How the profile is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: ProfileFormat,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_long_help = "Compiles the kernels and reads their machine code with nvdisasm, which needs no GPU. It is looked for in SHADOWKV_NVDISASM, CUDA_HOME/bin, CUDA_PATH/bin, PATH and the cache. The counts are those of the code as it stands: an instruction in a loop counts once. Exits with 1 if a kernel accesses local memory, with 4 if there is no nvdisasm.\n\nExamples:\n  shadowkv-codegen sass model-specs/glm4.yaml --install\n  shadowkv-codegen sass my.yaml --kernel key_gram --arch sm_90 --format json"
+)]
+pub(super) struct SassArguments {
+    /// Spec file.
+    pub(super) spec: PathBuf,
+
+    /// A kernel to look at, or several with commas; all unless given.
+    #[arg(short, long, value_name = "KERNEL", value_delimiter = ',')]
+    pub(super) kernel: Vec<String>,
+
+    /// What to compile for.
+    #[arg(long, value_name = "ARCH", default_value = "sm_80")]
+    pub(super) arch: Arch,
+
+    /// Where there is no nvdisasm, install a pinned one into the cache (5 MB).
+    #[arg(long)]
+    pub(super) install: bool,
+
+    /// Set a field of the spec; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+
+    /// Download nothing, even if there is no NVRTC and no nvdisasm.
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// How the counts are printed.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: ProfileFormat,
 }

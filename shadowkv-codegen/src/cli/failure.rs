@@ -14,14 +14,14 @@ use shadowkv_codegen::verify::VerifyError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
-    /// What was looked at is not as it must be: `--check` found differences, `verify` found a kernel wrong, or `profile`
-    /// had findings.
+    /// What was looked at is not as it must be: `--check` found differences, `verify` found a kernel wrong, `profile`
+    /// had findings, or `sass` found local memory.
     Wrong = 1,
     /// Wrong usage, or a spec or config that cannot be used.
     Usage = 2,
     /// A kernel does not compile.
     Compile = 3,
-    /// NVRTC is not available.
+    /// NVRTC, or the disassembler, is not available.
     NoCompiler = 4,
     /// Something cannot be written.
     Write = 5,

@@ -13,6 +13,7 @@ mod generate;
 mod inspect;
 mod packages;
 mod profile;
+mod sass;
 mod small;
 mod terminal;
 mod verify;
@@ -49,6 +50,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Inspect(inspect)) => inspect::run(inspect, terminal),
         Some(Command::Verify(verify)) => verify::run(verify, terminal),
         Some(Command::Profile(profile)) => profile::run(profile, terminal),
+        Some(Command::Sass(sass)) => sass::run(sass, terminal),
         Some(Command::Import(import)) => small::import(import, terminal),
         Some(Command::Schema) => small::schema(),
         Some(Command::Doctor(doctor)) => small::doctor(doctor),

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 use shadowkv_runtime::manifest::{EvalError, Sizes};
+use shadowkv_runtime::nvrtc::Occupancy;
 
 use crate::compile::CompiledKernel;
 use crate::plan::{KernelPlan, Plan, Requests};
@@ -90,6 +91,8 @@ pub struct KernelProfile {
     pub declared: Declared,
     /// What was counted.
     pub counters: Counters,
+    /// What it takes of a multiprocessor.
+    pub resources: Resources,
     /// The bars it misses.
     pub missed: Vec<Bar>,
     /// Source lines that cost most beyond the ideal, the worst first.
@@ -123,6 +126,45 @@ impl Declared {
         })
     }
 }
+
+/// What a kernel takes of a multiprocessor of the architecture it was compiled for: from the plan, from ptxas' log, and
+/// what follows from both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// Threads of a block.
+    pub threads: u32,
+    /// Registers of a thread.
+    pub registers: u32,
+    /// Statically declared shared memory of a block, bytes.
+    pub static_shared_bytes: u32,
+    /// Dynamic shared memory of a block, bytes.
+    pub dynamic_shared_bytes: u32,
+    /// Warps that a multiprocessor holds at most.
+    pub most_warps_per_sm: u32,
+    /// Blocks and warps of this kernel that it holds, and what keeps it from more.
+    pub occupancy: Occupancy,
+}
+
+impl Resources {
+    /// Of a kernel that was planned and compiled.
+    pub fn new(plan: &KernelPlan, compiled: &CompiledKernel) -> Resources {
+        let (geometry, taken) = (&plan.geometry, &compiled.resources);
+        let shared = taken.static_shared_bytes + geometry.shared_bytes;
+        Resources {
+            threads: geometry.threads,
+            registers: taken.registers,
+            static_shared_bytes: taken.static_shared_bytes,
+            dynamic_shared_bytes: geometry.shared_bytes,
+            most_warps_per_sm: compiled.arch.limits().threads_per_sm / WARP,
+            occupancy: compiled
+                .arch
+                .occupancy(taken.registers, geometry.threads, shared),
+        }
+    }
+}
+
+/// Threads of a warp.
+const WARP: u32 = 32;
 
 /// Source lines that are told of each kernel.
 const LINES: usize = 10;
@@ -229,6 +271,7 @@ fn one<B: Backend>(
         entry: kernel.entry.clone(),
         tokens: launch.tokens,
         grid,
+        resources: Resources::new(kernel, compiled),
         missed: bars::missed(&counters, &least, &declared, observed.findings.len()),
         findings: observed.findings,
         sizes: case.sizes,

@@ -5,13 +5,17 @@ use comfy_table::{CellAlignment, Table, presets};
 mod inspection;
 mod kernels;
 mod profile;
+mod sass;
 mod verification;
 
 pub use inspection::{
     Case, DEVICES, Device, DeviceInspection, Inspection, InspectionError, KernelInspection,
 };
 pub use kernels::{KernelReport, kernel_table};
-pub use profile::{access_table, byte_table, line_table, profile_markdown, profile_text};
+pub use profile::{
+    access_table, byte_table, line_table, profile_markdown, profile_text, resource_table,
+};
+pub use sass::sass_table;
 pub use verification::{case_failure, verification_table};
 
 /// Version of every JSON document this program prints; it changes when a field changes its meaning or goes.

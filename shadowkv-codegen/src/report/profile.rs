@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use shadowkv_runtime::nvrtc::Limiter;
+
 use super::{grouped, scaled, table};
-use crate::profile::{KernelProfile, Profile};
+use crate::profile::{KernelProfile, Profile, Resources};
 
 /// Bytes that each kernel asks for, against the least and against what its tiles are declared to ask for.
 pub fn byte_table(profile: &Profile) -> String {
@@ -94,6 +96,51 @@ pub fn access_table(profile: &Profile) -> String {
     table(&[0, 7], &header, profile.kernels.iter().map(row))
 }
 
+/// What each kernel takes of a multiprocessor, and how many of its blocks and warps fit.
+pub fn resource_table(profile: &Profile) -> String {
+    let header = [
+        "kernel",
+        "threads",
+        "registers",
+        "shared B (static + dynamic)",
+        "blocks/SM",
+        "warps/SM",
+        "of",
+        "limited by",
+    ];
+    let row = |kernel: &KernelProfile| {
+        let Resources {
+            threads,
+            registers,
+            static_shared_bytes,
+            dynamic_shared_bytes,
+            most_warps_per_sm,
+            occupancy,
+        } = kernel.resources;
+        vec![
+            kernel.kernel.to_owned(),
+            threads.to_string(),
+            registers.to_string(),
+            format!(
+                "{} + {}",
+                grouped(static_shared_bytes.into()),
+                grouped(dynamic_shared_bytes.into())
+            ),
+            occupancy.blocks_per_sm.to_string(),
+            occupancy.warps_per_sm.to_string(),
+            most_warps_per_sm.to_string(),
+            match occupancy.limiter {
+                Limiter::Threads => "threads",
+                Limiter::Blocks => "blocks",
+                Limiter::Registers => "registers",
+                Limiter::SharedMemory => "shared memory",
+            }
+            .to_owned(),
+        ]
+    };
+    table(&[0, 7], &header, profile.kernels.iter().map(row))
+}
+
 /// The source lines that touch most sectors and take most passes beyond the ideal.
 pub fn line_table(profile: &Profile) -> String {
     let header = ["kernel", "line", "sectors", "ideal", "wavefronts", "ideal"];
@@ -115,9 +162,10 @@ pub fn line_table(profile: &Profile) -> String {
 /// The whole profile below a line `head`; with `lines`, of source lines too.
 pub fn profile_text(profile: &Profile, head: &str, lines: bool) -> String {
     let mut text = format!(
-        "{head}\n\n{}\n\n{}\n",
+        "{head}\n\n{}\n\n{}\n\n{}\n",
         byte_table(profile),
-        access_table(profile)
+        access_table(profile),
+        resource_table(profile)
     );
     if lines {
         // Writing to a string does not fail.

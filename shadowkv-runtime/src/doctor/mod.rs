@@ -153,14 +153,14 @@ fn advice(report: &DoctorReport) -> Vec<String> {
         )),
         None if report.can_install() => advice.push(format!(
             "no NVRTC: {} {} will be installed into the cache at the first compilation",
-            wheel::PACKAGE,
-            wheel::VERSION
+            wheel::PACKAGE.name,
+            wheel::PACKAGE.version
         )),
         None if report.offline => advice.push(format!(
             "no NVRTC, and downloads are off: unset {}, or install {}=={} yourself and set {} to its folder",
             env::OFFLINE,
-            wheel::PACKAGE,
-            wheel::VERSION,
+            wheel::PACKAGE.name,
+            wheel::PACKAGE.version,
             env::NVRTC
         )),
         None => advice.push(format!(

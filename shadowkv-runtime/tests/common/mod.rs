@@ -24,7 +24,7 @@ pub(crate) fn nvrtc() -> Nvrtc {
 pub(crate) fn unobtainable(error: &WheelError) -> bool {
     matches!(
         error,
-        WheelError::Offline
+        WheelError::Offline { .. }
             | WheelError::Platform { .. }
             | WheelError::NoPython { .. }
             | WheelError::NoPip { .. }

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed, and the figures are for whoever looks"
 )]
 
+mod machine_code;
 mod random;
 mod resources;
 mod spec_values;

