@@ -15,5 +15,6 @@ mod environment;
 mod generate;
 mod output;
 mod profile;
+mod sass;
 mod support;
 mod verify;

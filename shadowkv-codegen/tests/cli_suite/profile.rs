@@ -32,6 +32,10 @@ fn every_kernel_is_measured_once() {
     for kernel in kernels {
         assert_eq!(kernel["findings"], serde_json::json!([]), "{kernel:#}");
         assert_eq!(kernel["tokens"], 2048);
+        let resources = &kernel["resources"];
+        assert!(resources["registers"].as_u64() > Some(0), "{kernel:#}");
+        let blocks = &resources["occupancy"]["blocks_per_sm"];
+        assert!(blocks.as_u64() > Some(0), "{kernel:#}");
         let bytes = |of: &str, field: &str| kernel[of][field].as_u64().unwrap();
         for field in ["read_bytes", "written_bytes"] {
             assert!(bytes("counters", field) > 0, "{kernel:#}");
@@ -69,6 +73,7 @@ fn the_page_says_how_to_make_it_again() {
         "small, one layer of batch 1 at 1024 tokens",
         "| bytes read |",
         "| within bars |",
+        "| blocks/SM |",
     ] {
         assert!(out.contains(part), "{part}: {ran}");
     }
