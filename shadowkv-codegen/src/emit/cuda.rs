@@ -22,6 +22,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "prelude.cuh",
     "spec.cuh",
     "rope.cuh",
+    "prefill_attention.cu",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",

@@ -18,7 +18,7 @@ mod tiles;
 pub use kernels::KERNELS;
 pub use kernels::{
     ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile,
 };
 pub use sizes::SIZES;
 pub use tiles::{Limits, Tiles};

@@ -2,7 +2,8 @@
 
 /// Name and meaning of every size a launch may be asked for.
 ///
-/// Geometry uses only what the host knows without waiting for the device; `total_missing` appears in work alone.
+/// Geometry uses only what the host knows without waiting for the device; `total_missing` and `total_pairs` appear in work
+/// alone.
 pub const SIZES: &[(&str, &str)] = &[
     ("batch", "sequences of the launch"),
     (
@@ -40,6 +41,10 @@ pub const SIZES: &[(&str, &str)] = &[
     (
         "total_missing",
         "missing chunks over all sequences and KV heads",
+    ),
+    (
+        "total_pairs",
+        "pairs of a new token and a token that it attends to, of all sequences",
     ),
     ("total_queries", "new tokens of all sequences"),
     ("total_tokens", "tokens of all sequences"),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::{
     ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile,
 };
 use super::{KernelPlan, PlanError};
 use crate::spec::Spec;
@@ -57,6 +57,8 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
+    /// Tile of `prefill_attention`.
+    pub prefill_attention: PrefillAttentionTile,
     /// Tile of `key_gram`.
     pub key_gram: KeyGramTile,
     /// Tile of `key_project`.
@@ -77,6 +79,7 @@ impl Tiles {
     /// The default tiles: each kernel's module says by which rule.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
         Tiles {
+            prefill_attention: PrefillAttentionTile::heuristic(spec),
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),

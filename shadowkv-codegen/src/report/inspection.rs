@@ -60,11 +60,16 @@ impl Case {
         let chunks = self.context / u64::from(spec.shadowkv.chunk_size);
         let selected = u64::from(spec.shadowkv.selected_chunks()).min(chunks);
         let missing = (selected * self.miss_percent).div_ceil(100);
+        // A prompt's tokens, all of them new, and each with those before it.
+        let pairs = self.context.saturating_mul(self.context.saturating_add(1)) / 2;
         let sequences = |each: u64| each.saturating_mul(self.batch);
         Sizes::new()
             .with("batch", self.batch)
+            .with("cache_rows", sequences(self.context))
             .with("max_chunks", chunks)
+            .with("max_queries", self.context)
             .with("max_tokens", self.context)
+            .with("query_rows", sequences(self.context))
             .with("score_stride", chunks.next_multiple_of(SCORE_SPAN.into()))
             .with("sm_count", multiprocessors.into())
             .with("store_chunks", sequences(chunks))
@@ -74,6 +79,8 @@ impl Case {
                 "total_missing",
                 sequences(missing.saturating_mul(spec.attention.kv_heads.into())),
             )
+            .with("total_pairs", sequences(pairs))
+            .with("total_queries", sequences(self.context))
             .with("total_tokens", sequences(self.context))
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! | result | slack |
 //! | --- | --- |
+//! | `prefill_attention`: `output` | per weight [`tensor_sum`] over head_dim and [`EXP`], and [`BF16_ROUND`] as [`independent_errors`], each times how far the weight moves the mean; [`tensor_sum`] and [`float_sum`] over the tokens |
 //! | `key_gram`: `gram` | [`tensor_sum`] over the tokens, at most 512 to an accumulator, and [`float_sum`] over the accumulators |
 //! | `key_project`: `factors` | [`tensor_sum`] over the key width |
 //! | `chunk_landmarks`: `landmarks` | [`rotation`], and [`float_sum`] over the chunk's tokens |
@@ -19,6 +20,9 @@
 
 /// Unit roundoff of `f32`: half the spacing of numbers just above a power of two.
 pub const ROUND: f64 = 5.960_464_477_539_063e-8; // 2^-24
+
+/// Unit roundoff of bfloat16.
+pub const BF16_ROUND: f64 = 0.003_906_25; // 2^-8
 
 /// What one pass of a tensor core may lose of the magnitude of its sum. It adds 8 products to an accumulator, aligned to
 /// the largest of the nine, with at least 24 bits, and truncates: nine terms of at most 2^-24 each are below 2^-20.8 of
@@ -61,6 +65,12 @@ pub fn float_sum(terms: usize, magnitude: f64) -> f64 {
     4.0 * (terms as f64).sqrt() * ROUND * magnitude
 }
 
+/// A sum whose terms are each off by up to a share `each` of themselves, rounded to nearest and independently; `squares` is
+/// the sum of the terms' squares. As in [`float_sum`], four times the root: no fewer than 16 terms can exceed it at all.
+pub fn independent_errors(each: f64, squares: f64) -> f64 {
+    4.0 * each * squares.sqrt()
+}
+
 /// Turning the pair `(x, y)`, itself off by `slack` per element, by an angle whose cosine and sine are multiplied by
 /// `factor`: two products and a sum in `f32`, and the errors of sine and cosine.
 pub fn rotation(x: f64, y: f64, factor: f64, slack: f64) -> f64 {
@@ -77,6 +87,7 @@ mod tests {
     fn the_constants_are_the_powers_they_say() {
         assert_eq!(ROUND, 2.0_f64.powi(-24));
         assert_eq!(TENSOR_PASS, 2.0_f64.powi(-22));
+        assert_eq!(BF16_ROUND, 2.0_f64.powi(-8));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod prefill_attention;
 mod reconstruct_keys;
 mod select_chunks;
 
@@ -17,6 +18,7 @@ pub use gather_values::GatherValuesTile;
 pub use key_gram::KeyGramTile;
 pub use key_project::KeyProjectTile;
 pub use landmark_score::LandmarkScoreTile;
+pub use prefill_attention::PrefillAttentionTile;
 pub use reconstruct_keys::ReconstructKeysTile;
 pub use select_chunks::SelectChunksTile;
 
@@ -33,6 +35,11 @@ pub struct KernelDefinition {
 
 /// All kernels, in the order in which a decoder first needs them: prefill, then the steps of one decode.
 pub const KERNELS: &[KernelDefinition] = &[
+    KernelDefinition {
+        name: prefill_attention::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| prefill_attention::plan(spec, &tiles.prefill_attention),
+    },
     KernelDefinition {
         name: key_gram::NAME,
         of_decoder: false,

@@ -16,6 +16,7 @@ mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod prefill_attention;
 mod reconstruct_keys;
 mod scores;
 mod select_chunks;
@@ -80,10 +81,21 @@ impl Layer {
         let most = (most as u32 / TOKENS_STEP).max(1) * TOKENS_STEP;
         self.context.min(most)
     }
+
+    /// As many tokens of each sequence as can be emulated in some seconds, where a pair of tokens takes `products`
+    /// tensor-core instructions and each token meets all before it: the context, or less by whole 1024s.
+    fn affordable_pairs(&self, products: f64) -> u32 {
+        let most = 2.0 * MOST_PRODUCTS_OF_PAIRS / products.max(f64::MIN_POSITIVE);
+        let most = (most / f64::from(self.batch)).sqrt();
+        let most = (most as u32 / TOKENS_STEP).max(1) * TOKENS_STEP;
+        self.context.min(most)
+    }
 }
 
 /// Tensor-core instructions of a launch that is measured.
 const MOST_PRODUCTS: f64 = 12e6;
+/// The same where tokens meet each other: fewer would be so few tokens that what happens at their ends weighs too much.
+const MOST_PRODUCTS_OF_PAIRS: f64 = 36e6;
 /// Granule of the tokens where the context is too much.
 const TOKENS_STEP: u32 = 1024;
 /// Rows of an input that are drawn for a launch that is measured; the others repeat them.
@@ -194,6 +206,11 @@ pub struct LayerSketch {
 
 /// All kernels that have cases.
 pub const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "prefill_attention",
+        cases: prefill_attention::cases,
+        layer: prefill_attention::layer,
+    },
     Subject {
         name: "key_gram",
         cases: key_gram::cases,

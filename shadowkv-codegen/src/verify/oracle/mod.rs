@@ -9,6 +9,7 @@ pub mod gather_values;
 pub mod key_gram;
 pub mod key_project;
 pub mod landmark_score;
+pub mod prefill_attention;
 pub mod reconstruct_keys;
 pub mod rope;
 pub mod select_chunks;
