@@ -45,8 +45,9 @@ impl PrefillAttentionTile {
             PrefillAttentionTile {
                 warps: 4,
                 warp_rows: 32,
-                tile_tokens: 64,
-                stages: 3,
+                // 64 beside an output of 128 columns leave too few registers for addresses.
+                tile_tokens: if head_dim > 96 { 48 } else { 64 },
+                stages: if head_dim > 96 { 4 } else { 3 },
                 held_steps: if steps <= 4 { steps } else { 1 },
                 blocks_per_sm: 2,
             }
@@ -58,7 +59,7 @@ impl PrefillAttentionTile {
                 warp_rows: 16,
                 tile_tokens: if wide { 32 } else { 64 },
                 stages: if wide && steps < 14 { 3 } else { 2 },
-                held_steps: steps,
+                held_steps: if steps < 15 { steps } else { 1 },
                 blocks_per_sm: 1,
             }
         }
