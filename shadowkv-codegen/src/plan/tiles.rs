@@ -79,7 +79,7 @@ impl Tiles {
     /// The default tiles: each kernel's module says by which rule.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
         Tiles {
-            prefill_attention: PrefillAttentionTile::heuristic(spec),
+            prefill_attention: PrefillAttentionTile::heuristic(spec, limits),
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),

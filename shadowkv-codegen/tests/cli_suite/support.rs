@@ -17,7 +17,8 @@ shadowkv: { rank: 32, chunk_size: 8, sparse_budget: 256 }
 ";
 
 /// The kernels of every package.
-pub(crate) const KERNELS: [&str; 7] = [
+pub(crate) const KERNELS: [&str; 8] = [
+    "prefill_attention",
     "key_gram",
     "key_project",
     "chunk_landmarks",

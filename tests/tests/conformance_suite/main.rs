@@ -43,6 +43,7 @@ macro_rules! kernels {
 }
 
 kernels![
+    prefill_attention,
     key_gram,
     key_project,
     chunk_landmarks,

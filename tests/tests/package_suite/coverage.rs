@@ -20,6 +20,7 @@ impl LaunchSizes {
         let stride = self.max_chunks.next_multiple_of(u64::from(SCORE_SPAN));
         Sizes::new()
             .with("batch", self.batch)
+            .with("max_queries", self.max_tokens)
             .with("max_chunks", self.max_chunks)
             .with("max_tokens", self.max_tokens)
             .with("sm_count", self.sm_count)
@@ -119,6 +120,7 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
             grid: dims.grid.map(u64::from),
         };
         match kernel.name {
+            "prefill_attention" => prefill_attention(&launched),
             "key_gram" => key_gram(&launched),
             "key_project" => key_project(&launched),
             "chunk_landmarks" => chunk_landmarks(&launched),
@@ -130,6 +132,29 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
             other => panic!("say here what covers the work of `{other}`"),
         }
     }
+}
+
+fn prefill_attention(launched: &Launched) {
+    let [x, y, z] = launched.grid;
+    let attention = &launched.spec.attention;
+    let rows = launched.sizes.max_tokens * u64::from(attention.gqa_ratio);
+    launched.holds(
+        x * launched.value("TILE_ROWS") >= rows,
+        "query heads of the new tokens",
+    );
+    launched.holds(
+        (y, z) == (u64::from(attention.kv_heads), launched.sizes.batch),
+        "KV heads and sequences",
+    );
+    launched.holds(
+        launched.value("STEPS") * 16 >= u64::from(attention.head_dim),
+        "elements of a head",
+    );
+    let copied = launched.value("LOAD_ROWS") * u64::from(attention.head_dim / 8);
+    launched.holds(
+        copied <= launched.value("THREADS"),
+        "a thread for every unit of the rows copied at a time",
+    );
 }
 
 fn key_gram(launched: &Launched) {

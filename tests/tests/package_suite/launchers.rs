@@ -35,12 +35,19 @@ mod generated {
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
-                let LaunchSizes { batch, max_chunks, max_tokens, sm_count } = *sizes;
+                let LaunchSizes { batch, max_chunks, max_queries, max_tokens, sm_count } = *sizes;
                 match name {
                     $($name => {
                         use $module as package;
                         // SAFETY: nothing is launched, and no pointer followed.
                         unsafe {
+                            package::prefill_attention(
+                                mock,
+                                package::PrefillAttentionSizes { batch, max_queries },
+                                &marked!(package::PrefillAttentionArguments {
+                                    queries, keys, values, query_begin, query_count, token_count, row_begin, output
+                                }),
+                            )?;
                             package::key_gram(
                                 mock,
                                 package::KeyGramSizes { batch, max_tokens, sm_count },
@@ -129,6 +136,7 @@ mod generated {
 struct LaunchSizes {
     batch: u64,
     max_chunks: u64,
+    max_queries: u64,
     max_tokens: u64,
     sm_count: u64,
 }
@@ -137,6 +145,7 @@ struct LaunchSizes {
 const SIZES: LaunchSizes = LaunchSizes {
     batch: 3,
     max_chunks: 5000,
+    max_queries: 9001,
     max_tokens: 70_001,
     sm_count: 132,
 };
@@ -179,6 +188,7 @@ fn every_function_reaches_its_kernel() {
     let all = Sizes::new()
         .with("batch", SIZES.batch)
         .with("max_chunks", SIZES.max_chunks)
+        .with("max_queries", SIZES.max_queries)
         .with("max_tokens", SIZES.max_tokens)
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
@@ -274,6 +284,7 @@ fn nothing_to_do_is_no_launch() {
             ..SIZES
         }),
         [
+            "prefill_attention",
             "key_gram",
             "chunk_landmarks",
             "landmark_score",
@@ -288,6 +299,7 @@ fn nothing_to_do_is_no_launch() {
             ..SIZES
         }),
         [
+            "prefill_attention",
             "key_gram",
             "key_project",
             "select_chunks",

@@ -11,6 +11,12 @@ use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
 const REFUSED: &[(&str, &str, &[u32])] = &[
+    ("prefill_attention", "warps", &[3, 33]),
+    ("prefill_attention", "warp_rows", &[8, 24, 48]),
+    ("prefill_attention", "tile_tokens", &[8, 24, 272]),
+    ("prefill_attention", "stages", &[1, 9]),
+    ("prefill_attention", "held_steps", &[2, 9]),
+    ("prefill_attention", "blocks_per_sm", &[33]),
     ("key_gram", "tile", &[16, 100, 288]),
     ("key_gram", "warps_rows", &[3, 16]),
     ("key_gram", "warps_columns", &[3, 16]),

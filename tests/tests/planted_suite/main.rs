@@ -26,5 +26,6 @@ mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod prefill_attention;
 mod reconstruct_keys;
 mod select_chunks;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shadowkv_runtime::manifest::Access;
 
 use super::super::builder::Builder;
+use super::super::tiles::Limits;
 use super::super::{KernelPlan, PlanError, UNIT_ELEMENTS, entry_suffix};
 use super::{MAX_WARPS, constant, require};
 use crate::spec::Spec;
@@ -38,7 +39,7 @@ pub struct PrefillAttentionTile {
 impl PrefillAttentionTile {
     /// 128 rows a block. A warp owns 32 of them where their output fits its registers, so that a fragment of keys or values
     /// serves two mma: with one, shared memory could not keep up with the tensor cores. Wider heads leave room for 16.
-    pub fn heuristic(spec: &Spec) -> PrefillAttentionTile {
+    pub fn heuristic(spec: &Spec, limits: &Limits) -> PrefillAttentionTile {
         let head_dim = spec.attention.head_dim;
         let steps = head_dim.div_ceil(16);
         if head_dim <= MAX_WIDE_HEAD {
@@ -52,13 +53,17 @@ impl PrefillAttentionTile {
                 blocks_per_sm: 2,
             }
         } else {
-            // Above 192, a stage of 64 tokens beside the queries is more than a block may have.
-            let wide = head_dim > 192;
+            // Beside the queries, the last head sizes leave no room for two stages of 64 tokens.
+            let tile_tokens = if head_dim <= 192 { 64 } else { 32 };
+            let row_bytes = steps * 32;
+            let room = limits
+                .shared_bytes_per_block
+                .saturating_sub(128 * row_bytes);
             PrefillAttentionTile {
                 warps: 8,
                 warp_rows: 16,
-                tile_tokens: if wide { 32 } else { 64 },
-                stages: if wide && steps < 14 { 3 } else { 2 },
+                tile_tokens,
+                stages: (room / (tile_tokens * row_bytes)).clamp(2, 3),
                 held_steps: if steps < 15 { steps } else { 1 },
                 blocks_per_sm: 1,
             }
@@ -67,7 +72,7 @@ impl PrefillAttentionTile {
 }
 
 /// Refuses tiles that the kernel's code cannot honour.
-fn check(tile: &PrefillAttentionTile, steps: u32) -> Result<(), PlanError> {
+fn check(tile: &PrefillAttentionTile, head_dim: u32) -> Result<(), PlanError> {
     let PrefillAttentionTile {
         warps,
         warp_rows,
@@ -76,12 +81,15 @@ fn check(tile: &PrefillAttentionTile, steps: u32) -> Result<(), PlanError> {
         held_steps,
         blocks_per_sm,
     } = *tile;
+    let steps = head_dim.div_ceil(16);
+    // Threads copy 8 whole rows at a time, so that they are swizzled alike each time.
+    let least = head_dim.div_ceil(32);
     require(
-        (1..=MAX_WARPS).contains(&warps),
+        (least..=MAX_WARPS).contains(&warps),
         NAME,
         "warps",
         warps,
-        || format!("from 1 to {MAX_WARPS}"),
+        || format!("from {least}, whose threads copy 8 rows at a time, to {MAX_WARPS}"),
     )?;
     require(
         warp_rows == 16 || warp_rows == 32,
@@ -121,7 +129,7 @@ pub(super) fn plan(spec: &Spec, tile: &PrefillAttentionTile) -> Result<KernelPla
     let attention = &spec.attention;
     let (kv_heads, group) = (attention.kv_heads, attention.gqa_ratio);
     let steps = attention.head_dim.div_ceil(16);
-    check(tile, steps)?;
+    check(tile, attention.head_dim)?;
     let PrefillAttentionTile {
         warps,
         warp_rows,
@@ -222,15 +230,15 @@ fn notes(tile: &PrefillAttentionTile) -> Vec<String> {
     let blocks = tile.blocks_per_sm;
     vec![
         "FlashAttention-2 (Dao 2023), of a whole query group at once: softmax state, weights and output stay in".into(),
-        "registers, and the accumulator of q k is the operand of p v. Weights are taken against a reference that is".into(),
-        "raised only when one has grown 2^8 times (as in FlashAttention-4), which their sum and the output are then".into(),
-        "scaled to: nothing is rescaled, and no largest score looked for, but in tiles where that happens.".into(),
+        "registers, and the accumulator of q k is the operand of p v. A row's weights are taken against a reference that".into(),
+        "is far enough above its first scores to stay where it is while they grow by less than 2^60, so that no largest".into(),
+        "score is looked for and nothing is rescaled but in the first tile and in one where a weight has become too large.".into(),
         String::new(),
         "queries [tokens, kv_heads, gqa_ratio, head_dim] bf16, keys and values [rows, kv_heads, head_dim] bf16".into(),
         "-> output [tokens, kv_heads, gqa_ratio, head_dim] bf16, f32 accumulation, weights rounded to bf16.".into(),
-        format!("A block owns {rows} rows (token, query head) of one KV head and reads keys and values up to its last token. Blocks"),
-        format!("of one KV head run side by side, {blocks} on a multiprocessor, the longest first, and share the reads through L2: of"),
-        format!("a prompt of S tokens device memory gives ceil(S * gqa_ratio / ({rows} * {blocks} * sm_count)) waves per KV head their keys"),
-        "and values, in all about half as many times S rows (the mean wave ends in the middle), and at least once.".into(),
+        format!("A block owns {rows} rows (token, query head) of one KV head and reads keys and values up to its last token. Blocks of"),
+        format!("a KV head run side by side, {blocks} on a multiprocessor, the longest first, and share those reads through L2: of a"),
+        format!("prompt of S tokens w = ceil(S * gqa_ratio / ({rows} * {blocks} * sm_count)) waves of blocks ask device memory for"),
+        "(w + 1) / 2 * S rows of keys and values per KV head, since a wave reads no further than it must.".into(),
     ]
 }

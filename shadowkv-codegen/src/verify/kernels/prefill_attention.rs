@@ -18,7 +18,7 @@ use crate::verify::tolerance::{BF16_ROUND, EXP, ROUND, float_sum, independent_er
 const BUDGET: u64 = 60_000_000;
 
 /// Times the usual length that the last keys of a growing sequence have.
-const GROWTH: f64 = 12.0;
+const GROWTH: f64 = 60.0;
 
 /// One sequence: its tokens, and how many of them, the last, are new.
 #[derive(Clone, Copy)]
@@ -257,8 +257,8 @@ fn tolerated(attended: &Attended, query: &[f64], lengths: &[f64], values: &[f64]
         .zip(values.chunks_exact(head_dim))
     {
         let below = (heaviest / weight.max(f64::MIN_POSITIVE)).ln();
-        // The reference of the exponent is within 2^7 of the heaviest weight.
-        let share = of_query * key + EXP * (6.0 + below);
+        // The reference of the exponent is up to 2^60 above the heaviest weight: what is subtracted is larger by that.
+        let share = of_query * key + EXP * (42.0 + below);
         for (element, value) in value.iter().enumerate() {
             let moves = weight * (value - output[element]).abs();
             rounded[element] += moves * moves;
