@@ -7,7 +7,7 @@
 //!
 //! | result | slack |
 //! | --- | --- |
-//! | `prefill_attention`: `output` | per weight [`tensor_sum`] over head_dim and [`EXP`], and [`BF16_ROUND`] as [`independent_errors`], each times how far the weight moves the mean; [`tensor_sum`] and [`float_sum`] over the tokens |
+//! | `prefill_attention`: `output` | per weight [`tensor_sum`] over head_dim and [`EXP`], and [`BF16_ROUND`] as [`independent_errors`], each times how far the weight moves the mean; all of a weight below 2^-65 of the heaviest; [`tensor_sum`] and [`float_sum`] over the tokens |
 //! | `key_gram`: `gram` | [`tensor_sum`] over the tokens, at most 512 to an accumulator, and [`float_sum`] over the accumulators |
 //! | `key_project`: `factors` | [`tensor_sum`] over the key width |
 //! | `chunk_landmarks`: `landmarks` | [`rotation`], and [`float_sum`] over the chunk's tokens |

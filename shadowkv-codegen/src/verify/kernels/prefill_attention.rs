@@ -17,6 +17,10 @@ use crate::verify::tolerance::{BF16_ROUND, EXP, ROUND, float_sum, independent_er
 /// Products of elements that the oracle may take for a case.
 const BUDGET: u64 = 60_000_000;
 
+/// Share of the heaviest weight below which a weight may be lost as a whole: against a reference 2^60 above the heaviest,
+/// less is below 2^-126, where exponents end.
+const LOST: f64 = 2.710_505_431_213_761e-20; // 2^-65
+
 /// Times the usual length that the last keys of a growing sequence have.
 const GROWTH: f64 = 60.0;
 
@@ -258,7 +262,11 @@ fn tolerated(attended: &Attended, query: &[f64], lengths: &[f64], values: &[f64]
     {
         let below = (heaviest / weight.max(f64::MIN_POSITIVE)).ln();
         // The reference of the exponent is up to 2^60 above the heaviest weight: what is subtracted is larger by that.
-        let share = of_query * key + EXP * (42.0 + below);
+        let share = if *weight < heaviest * LOST {
+            1.0
+        } else {
+            of_query * key + EXP * (42.0 + below)
+        };
         for (element, value) in value.iter().enumerate() {
             let moves = weight * (value - output[element]).abs();
             rounded[element] += moves * moves;
