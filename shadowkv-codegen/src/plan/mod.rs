@@ -18,7 +18,7 @@ mod tiles;
 pub use kernels::KERNELS;
 pub use kernels::{
     ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    ReconstructKeysTile, SelectChunksTile, SpanAttentionTile,
 };
 pub use sizes::SIZES;
 pub use tiles::{Limits, Tiles};

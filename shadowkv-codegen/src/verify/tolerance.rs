@@ -16,9 +16,13 @@
 //! | `select_chunks` | keys closer than [`float_sum`] over the spans, [`EXP`] and [`LN`] may go either way |
 //! | `gather_values` | none: bits |
 //! | `reconstruct_keys`: `key_slots` | [`tensor_sum`] over the rank, then [`rotation`] |
+//! | `decode_attention`, `sparse_attention`: `output` | weights off by [`tensor_sum`] over head_dim, [`EXP`] and [`BF16_ROUND`]; [`tensor_sum`] and [`float_sum`] over the tokens |
 
 /// Unit roundoff of `f32`: half the spacing of numbers just above a power of two.
 pub const ROUND: f64 = 5.960_464_477_539_063e-8; // 2^-24
+
+/// Unit roundoff of `bfloat16`, to which softmax weights are rounded for their product with the values.
+pub const BF16_ROUND: f64 = 1.953_125e-3; // 2^-9
 
 /// What one pass of a tensor core may lose of the magnitude of its sum. It adds 8 products to an accumulator, aligned to
 /// the largest of the nine, with at least 24 bits, and truncates: nine terms of at most 2^-24 each are below 2^-20.8 of
@@ -76,6 +80,7 @@ mod tests {
     #[test]
     fn the_constants_are_the_powers_they_say() {
         assert_eq!(ROUND, 2.0_f64.powi(-24));
+        assert_eq!(BF16_ROUND, 2.0_f64.powi(-9));
         assert_eq!(TENSOR_PASS, 2.0_f64.powi(-22));
     }
 
