@@ -303,5 +303,8 @@ fn attention(launched: &Launched, tokens: u64) {
     );
     // Shared memory holds the spans' weights once the tiles are done with.
     let group = u64::from(launched.spec.attention.gqa_ratio);
-    launched.holds(most * group * 4 <= launched.value("SHARED_BYTES"), "weights");
+    launched.holds(
+        most * group * 4 <= launched.value("SHARED_BYTES"),
+        "weights",
+    );
 }

@@ -22,9 +22,11 @@ mod judge;
 mod plant;
 
 mod chunk_landmarks;
+mod decode_attention;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
 mod reconstruct_keys;
 mod select_chunks;
+mod sparse_attention;

@@ -147,7 +147,11 @@ impl Spans {
                 slots,
                 "tiles of 16 tokens' keys or values that a warp has room for",
             ),
-            constant("SPAN_TOKENS", span_tokens, "fewest tokens of a span where a list has several"),
+            constant(
+                "SPAN_TOKENS",
+                span_tokens,
+                "fewest tokens of a span where a list has several",
+            ),
             constant("MAX_SPANS", max_spans, "most spans of a list"),
             constant("SHARED_BYTES", self.shared, "dynamic shared memory"),
         ]

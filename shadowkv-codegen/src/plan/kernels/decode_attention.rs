@@ -15,12 +15,34 @@ pub(super) fn plan(spec: &Spec, tile: SpanAttentionTile) -> Result<KernelPlan, P
     let spans = Spans::new(NAME, spec, tile)?;
     let count = spans.of("max_tokens");
     let mut arguments = vec![
-        one_per_sequence(build, "queries", spec, Access::Read, "this step's queries after RoPE")?,
-        build.cache("keys", spec, Access::Read, "rotated keys; position p lies in row row_begin + p")?,
-        build.cache("values", spec, Access::Read, "values, in the rows of their keys")?,
+        one_per_sequence(
+            build,
+            "queries",
+            spec,
+            Access::Read,
+            "this step's queries after RoPE",
+        )?,
+        build.cache(
+            "keys",
+            spec,
+            Access::Read,
+            "rotated keys; position p lies in row row_begin + p",
+        )?,
+        build.cache(
+            "values",
+            spec,
+            Access::Read,
+            "values, in the rows of their keys",
+        )?,
         build.token_count()?,
         build.row_begin()?,
-        one_per_sequence(build, "output", spec, Access::Write, "weighted sums of the values")?,
+        one_per_sequence(
+            build,
+            "output",
+            spec,
+            Access::Write,
+            "weighted sums of the values",
+        )?,
     ];
     arguments.extend(spans.workspace(build, spec, &count)?);
     let queries = query_bytes(spec);

@@ -12,7 +12,7 @@ use crate::verify::inputs;
 use crate::verify::random::Stream;
 
 /// Multiply-adds of the oracle that a case may take.
-const BUDGET: u64 = 25_000_000;
+const BUDGET: u64 = 15_000_000;
 
 pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     let span = target.constant("SPAN_TOKENS");
@@ -77,9 +77,8 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths, spread: Spread) -> 
         if target.compared() {
             for kv_head in 0..kv_heads {
                 let list = sequence * kv_heads + kv_head;
-                let [keys, values] = [&own_keys, &own_values].map(|rows| {
-                    of_head(rows, width, kv_head * head_dim..(kv_head + 1) * head_dim)
-                });
+                let [keys, values] = [&own_keys, &own_values]
+                    .map(|rows| of_head(rows, width, kv_head * head_dim..(kv_head + 1) * head_dim));
                 regions.extend(queries.expected(list, kv_heads, &keys, &values));
             }
         }

@@ -12,7 +12,7 @@ use crate::verify::inputs;
 use crate::verify::random::Stream;
 
 /// Multiply-adds of the oracle that a case may take.
-const BUDGET: u64 = 25_000_000;
+const BUDGET: u64 = 15_000_000;
 
 /// What one sequence attends to.
 #[derive(Clone, Copy)]
@@ -44,7 +44,12 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
     let selected = target.spec.shadowkv.selected_chunks();
     let span = target.constant("SPAN_TOKENS");
     let each = (target.width() * (6 * target.gqa_ratio() + 20)) as u64;
-    let most = affordable(BUDGET, each * u64::from(chunk), (span + 100) / chunk, selected);
+    let most = affordable(
+        BUDGET,
+        each * u64::from(chunk),
+        (span + 100) / chunk,
+        selected,
+    );
     let last = target.most_chunks();
     let few = Parts {
         chunks: 7,
@@ -93,13 +98,24 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         ("a full step", vec![full]),
         (
             "ragged batch",
-            vec![half, Parts::exact(0), few, Parts::exact(1), nothing_selected, Parts::exact(span)],
+            vec![
+                half,
+                Parts::exact(0),
+                few,
+                Parts::exact(1),
+                nothing_selected,
+                Parts::exact(span),
+            ],
         ),
     ]
     .into_iter()
     .map(|(name, parts)| sketch(name, parts, Spread::Usual))
     .collect();
-    cases.push(sketch("logits far apart", vec![few, Parts::exact(span + 1)], Spread::Wide));
+    cases.push(sketch(
+        "logits far apart",
+        vec![few, Parts::exact(span + 1)],
+        Spread::Wide,
+    ));
     cases
 }
 
@@ -118,9 +134,7 @@ pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
     let parts = vec![parts; layer.batch as usize];
     LayerSketch {
         tokens: layer.context,
-        sketch: Sketch::of_layer(move |target, stream| {
-            case(target, stream, &parts, Spread::Usual)
-        }),
+        sketch: Sketch::of_layer(move |target, stream| case(target, stream, &parts, Spread::Usual)),
     }
 }
 
@@ -236,10 +250,7 @@ fn case(target: &Target, stream: &Stream, parts: &[Parts], spread: Spread) -> Ca
             ("output", Content::output()),
             ("workspace", Content::Scratch),
             ("arrivals", Content::u32s(vec![0; batch * kv_heads])),
-            (
-                "outlier_capacity",
-                Content::Scalar(outlier_capacity as i64),
-            ),
+            ("outlier_capacity", Content::Scalar(outlier_capacity as i64)),
         ]),
         expected: Expected::Fixed(regions),
     }
