@@ -15,7 +15,6 @@ const SOURCES: [&str; 12] = [
     "prelude.cuh",
     "reconstruct_keys.cu",
     "rope.cuh",
-    "attention.cuh",
     "select_chunks.cu",
     "spec.cuh",
 ];

@@ -187,7 +187,7 @@ fn softmax() -> Vec<Bug> {
         bug(
             "the mask of the lower half one off",
             ODD_ROWS,
-            &["one past a step"],
+            &["ragged batch"],
         )
         .in_header(HEADER, "own & 0x100 ?", "own & 0x80 ?")
         .caught_by(&[Sign::Value("output")]),

@@ -115,11 +115,8 @@ fn places() -> Vec<Bug> {
         bug("values from the slots of keys", ODD_ROWS, &["no outliers"])
             .replace("args.value_slots + element", "args.key_slots + element")
             .caught_by(&[Sign::Value("output")]),
-        bug("another lane's row", SMALL, &["no outliers"])
-            .replace(
-                "reinterpret_cast<u64>(own), lane)",
-                "reinterpret_cast<u64>(own), lane ^ 1)",
-            )
+        bug("values of another lane's token", SMALL, &["no outliers"])
+            .replace("of_lane(own_value, i)", "of_lane(own_value, i ^ 1)")
             .caught_by(&[Sign::Value("output")]),
     ]
 }
