@@ -23,17 +23,20 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "spec.cuh",
     "rope.cuh",
     "prefill_attention.cu",
+    "attention.cuh",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",
+    "decode_attention.cu",
     "landmark_score.cu",
     "select_chunks.cu",
     "gather_values.cu",
     "reconstruct_keys.cu",
+    "sparse_attention.cu",
 ];
 
 /// Emitted headers, in the order of inclusion.
-const HEADERS: [&str; 3] = ["prelude.cuh", "spec.cuh", "rope.cuh"];
+const HEADERS: [&str; 4] = ["prelude.cuh", "spec.cuh", "rope.cuh", "attention.cuh"];
 
 /// What every template of a package may name.
 #[derive(Serialize)]

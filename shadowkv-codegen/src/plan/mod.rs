@@ -18,7 +18,7 @@ mod tiles;
 pub use kernels::KERNELS;
 pub use kernels::{
     ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile,
+    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile, SpanAttentionTile,
 };
 pub use sizes::SIZES;
 pub use tiles::{Limits, Tiles};

@@ -2,8 +2,8 @@
 
 /// Name and meaning of every size a launch may be asked for.
 ///
-/// Geometry uses only what the host knows without waiting for the device; `total_missing` and `total_pairs` appear in work
-/// alone.
+/// Geometry uses only what the host knows without waiting for the device; `total_attended`, `total_missing` and `total_pairs`
+/// appear in work alone.
 pub const SIZES: &[(&str, &str)] = &[
     ("batch", "sequences of the launch"),
     (
@@ -19,6 +19,10 @@ pub const SIZES: &[(&str, &str)] = &[
         "most new tokens of a sequence, or an upper bound",
     ),
     ("max_tokens", "most tokens of a sequence, or an upper bound"),
+    (
+        "max_window",
+        "most tokens in the exact window of a sequence, or an upper bound",
+    ),
     (
         "outlier_capacity",
         "outlier chunks that each sequence and KV head has room for",
@@ -37,6 +41,10 @@ pub const SIZES: &[(&str, &str)] = &[
         "chunks that the stores of all sequences can hold per KV head",
     ),
     ("token_rows", "rows of the packed prompt keys"),
+    (
+        "total_attended",
+        "tokens of outliers, selected chunks and exact windows, over all sequences and KV heads",
+    ),
     ("total_chunks", "whole chunks of all sequences"),
     (
         "total_missing",

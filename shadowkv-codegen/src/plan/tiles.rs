@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::{
     ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile,
+    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile, SpanAttentionTile,
 };
 use super::{KernelPlan, PlanError};
 use crate::spec::Spec;
@@ -65,6 +65,8 @@ pub struct Tiles {
     pub key_project: KeyProjectTile,
     /// Tile of `chunk_landmarks`.
     pub chunk_landmarks: ChunkLandmarksTile,
+    /// Tile of `decode_attention`.
+    pub decode_attention: SpanAttentionTile,
     /// Tile of `landmark_score`.
     pub landmark_score: LandmarkScoreTile,
     /// Tile of `select_chunks`.
@@ -73,6 +75,8 @@ pub struct Tiles {
     pub gather_values: GatherValuesTile,
     /// Tile of `reconstruct_keys`.
     pub reconstruct_keys: ReconstructKeysTile,
+    /// Tile of `sparse_attention`.
+    pub sparse_attention: SpanAttentionTile,
 }
 
 impl Tiles {
@@ -83,10 +87,12 @@ impl Tiles {
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
+            decode_attention: SpanAttentionTile::heuristic(spec),
             landmark_score: LandmarkScoreTile::heuristic(),
             select_chunks: SelectChunksTile::heuristic(spec, limits),
             gather_values: GatherValuesTile::heuristic(),
             reconstruct_keys: ReconstructKeysTile::heuristic(spec, limits),
+            sparse_attention: SpanAttentionTile::heuristic(spec),
         }
     }
 }

@@ -63,6 +63,16 @@ impl Case {
         // A prompt's tokens, all of them new, and each with those before it.
         let pairs = self.context.saturating_mul(self.context.saturating_add(1)) / 2;
         let sequences = |each: u64| each.saturating_mul(self.batch);
+        // All prompt: what stays exact are the local chunks and what fills no chunk.
+        let kv_heads = u64::from(spec.attention.kv_heads);
+        let chunk_size = u64::from(spec.shadowkv.chunk_size);
+        let compressed = chunks.saturating_sub(spec.shadowkv.local_chunks.into());
+        let window = self.context - compressed * chunk_size;
+        let outliers = u64::from(spec.shadowkv.outlier_chunks);
+        let exact = outliers.min(compressed);
+        let attended_chunks =
+            exact + (compressed - exact).min(spec.shadowkv.selected_chunks().into());
+        let attended = attended_chunks * chunk_size + window;
         Sizes::new()
             .with("batch", self.batch)
             .with("cache_rows", sequences(self.context))
@@ -70,10 +80,13 @@ impl Case {
             .with("max_queries", self.context)
             .with("max_tokens", self.context)
             .with("query_rows", sequences(self.context))
+            .with("max_window", window)
+            .with("outlier_capacity", outliers)
             .with("score_stride", chunks.next_multiple_of(SCORE_SPAN.into()))
             .with("sm_count", multiprocessors.into())
             .with("store_chunks", sequences(chunks))
             .with("token_rows", sequences(self.context))
+            .with("total_attended", sequences(attended * kv_heads))
             .with("total_chunks", sequences(chunks))
             .with(
                 "total_missing",

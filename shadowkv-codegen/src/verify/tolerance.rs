@@ -17,11 +17,12 @@
 //! | `select_chunks` | keys closer than [`float_sum`] over the spans, [`EXP`] and [`LN`] may go either way |
 //! | `gather_values` | none: bits |
 //! | `reconstruct_keys`: `key_slots` | [`tensor_sum`] over the rank, then [`rotation`] |
+//! | `decode_attention`, `sparse_attention`: `output` | weights off by [`tensor_sum`] over head_dim, [`EXP`] and [`BF16_ROUND`]; [`tensor_sum`] and [`float_sum`] over the tokens |
 
 /// Unit roundoff of `f32`: half the spacing of numbers just above a power of two.
 pub const ROUND: f64 = 5.960_464_477_539_063e-8; // 2^-24
 
-/// Unit roundoff of bfloat16.
+/// Unit roundoff of bfloat16, to which softmax weights are rounded for their product with the values.
 pub const BF16_ROUND: f64 = 0.003_906_25; // 2^-8
 
 /// What one pass of a tensor core may lose of the magnitude of its sum. It adds 8 products to an accumulator, aligned to

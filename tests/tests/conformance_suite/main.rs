@@ -47,10 +47,12 @@ kernels![
     key_gram,
     key_project,
     chunk_landmarks,
+    decode_attention,
     landmark_score,
     select_chunks,
     gather_values,
     reconstruct_keys,
+    sparse_attention,
 ];
 
 /// Verifies one kernel of every spec.

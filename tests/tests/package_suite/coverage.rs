@@ -12,6 +12,8 @@ struct LaunchSizes {
     batch: u64,
     max_chunks: u64,
     max_tokens: u64,
+    max_window: u64,
+    outlier_capacity: u64,
     sm_count: u64,
 }
 
@@ -23,6 +25,8 @@ impl LaunchSizes {
             .with("max_queries", self.max_tokens)
             .with("max_chunks", self.max_chunks)
             .with("max_tokens", self.max_tokens)
+            .with("max_window", self.max_window)
+            .with("outlier_capacity", self.outlier_capacity)
             .with("sm_count", self.sm_count)
             .with("score_stride", stride)
             .with("store_chunks", self.batch * stride)
@@ -32,13 +36,19 @@ impl LaunchSizes {
 
 fn sizes() -> impl Strategy<Value = LaunchSizes> {
     let up_to = |most: u64| prop_oneof![1 => Just(1), 2 => 1..=64u64, 4 => 1..=most];
-    let all = (up_to(64), up_to(1 << 19), up_to(1 << 21), up_to(192));
-    all.prop_map(|(batch, max_chunks, max_tokens, sm_count)| LaunchSizes {
-        batch,
-        max_chunks,
-        max_tokens,
-        sm_count,
-    })
+    let chunks = (up_to(1 << 19), up_to(512));
+    let tokens = (up_to(1 << 21), up_to(4096));
+    let all = (up_to(64), chunks, tokens, up_to(192));
+    all.prop_map(
+        |(batch, (max_chunks, outlier_capacity), (max_tokens, max_window), sm_count)| LaunchSizes {
+            batch,
+            max_chunks,
+            max_tokens,
+            max_window,
+            outlier_capacity,
+            sm_count,
+        },
+    )
 }
 
 proptest! {
@@ -56,12 +66,16 @@ fn of_every_spec() {
         batch: 3,
         max_chunks: 1 << 17,
         max_tokens: 1 << 20,
+        max_window: 500,
+        outlier_capacity: 48,
         sm_count: 132,
     };
     let least = LaunchSizes {
         batch: 1,
         max_chunks: 1,
         max_tokens: 1,
+        max_window: 1,
+        outlier_capacity: 1,
         sm_count: 1,
     };
     for case in specs() {
@@ -129,6 +143,13 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
             // Its blocks share whatever there is.
             "gather_values" => {}
             "reconstruct_keys" => reconstruct_keys(&launched),
+            "decode_attention" => attention(&launched, sizes.max_tokens),
+            "sparse_attention" => {
+                let shadowkv = &plan.spec.shadowkv;
+                let chunks = sizes.outlier_capacity + u64::from(shadowkv.selected_chunks());
+                let chunk_size = u64::from(shadowkv.chunk_size);
+                attention(&launched, chunks * chunk_size + sizes.max_window);
+            }
             other => panic!("say here what covers the work of `{other}`"),
         }
     }
@@ -282,5 +303,33 @@ fn reconstruct_keys(launched: &Launched) {
     launched.holds(
         launched.value("COLUMN_TILES") * 8 == u64::from(attention.head_dim),
         "elements of a head",
+    );
+}
+
+/// Attention over lists of at most `tokens` tokens, split into spans.
+fn attention(launched: &Launched, tokens: u64) {
+    let [x, y, z] = launched.grid;
+    let [most, least] = ["MAX_SPANS", "SPAN_TOKENS"].map(|name| launched.value(name));
+    launched.holds(
+        x == tokens.div_ceil(least).clamp(1, most),
+        "as many blocks as the longest list has spans",
+    );
+    launched.holds(
+        x == launched.parts_of_workspace(),
+        "one partial result per span",
+    );
+    launched.holds(
+        (y, z)
+            == (
+                u64::from(launched.spec.attention.kv_heads),
+                launched.sizes.batch,
+            ),
+        "KV heads and sequences",
+    );
+    // Shared memory holds the spans' weights once the tiles are done with.
+    let group = u64::from(launched.spec.attention.gqa_ratio);
+    launched.holds(
+        most * group * 4 <= launched.value("SHARED_BYTES"),
+        "weights",
     );
 }

@@ -35,7 +35,9 @@ mod generated {
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
-                let LaunchSizes { batch, max_chunks, max_queries, max_tokens, sm_count } = *sizes;
+                let LaunchSizes {
+                    batch, max_chunks, max_queries, max_tokens, max_window, outlier_capacity, sm_count,
+                } = *sizes;
                 match name {
                     $($name => {
                         use $module as package;
@@ -71,6 +73,13 @@ mod generated {
                                     landmarks, min_cosines
                                 }),
                             )?;
+                            package::decode_attention(
+                                mock,
+                                package::DecodeAttentionSizes { batch, max_tokens },
+                                &marked!(package::DecodeAttentionArguments {
+                                    queries, keys, values, token_count, row_begin, output, workspace, arrivals
+                                }),
+                            )?;
                             package::landmark_score(
                                 mock,
                                 package::LandmarkScoreSizes { batch, max_chunks },
@@ -102,6 +111,15 @@ mod generated {
                                 &marked!(package::ReconstructKeysArguments {
                                     factors, key_basis, store_begin, store_capacity, rope_table, missing_chunks,
                                     missing_slots, missing_count, key_slots
+                                }),
+                            )?;
+                            package::sparse_attention(
+                                mock,
+                                package::SparseAttentionSizes { batch, max_window, outlier_capacity },
+                                &marked!(package::SparseAttentionArguments {
+                                    queries, outlier_keys, outlier_values, outlier_count, key_slots, value_slots,
+                                    selected_slots, keys, values, row_begin, row_capacity, chunk_count, token_count,
+                                    output, workspace, arrivals, outlier_capacity
                                 }),
                             )
                         }
@@ -138,6 +156,8 @@ struct LaunchSizes {
     max_chunks: u64,
     max_queries: u64,
     max_tokens: u64,
+    max_window: u64,
+    outlier_capacity: u64,
     sm_count: u64,
 }
 
@@ -147,6 +167,8 @@ const SIZES: LaunchSizes = LaunchSizes {
     max_chunks: 5000,
     max_queries: 9001,
     max_tokens: 70_001,
+    max_window: 187,
+    outlier_capacity: 49,
     sm_count: 132,
 };
 
@@ -190,6 +212,8 @@ fn every_function_reaches_its_kernel() {
         .with("max_chunks", SIZES.max_chunks)
         .with("max_queries", SIZES.max_queries)
         .with("max_tokens", SIZES.max_tokens)
+        .with("max_window", SIZES.max_window)
+        .with("outlier_capacity", SIZES.outlier_capacity)
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
         let plan = case.plan();
@@ -277,7 +301,7 @@ fn nothing_to_do_is_no_launch() {
             .map(|launch| launch.kernel)
             .collect::<Vec<_>>()
     };
-    // Without tokens there is still a Gram matrix to be zeroed, and without chunks lists to be emptied.
+    // Without tokens there are still a Gram matrix and outputs to be zeroed, and without chunks lists to be emptied.
     assert_eq!(
         launched(LaunchSizes {
             max_tokens: 0,
@@ -287,10 +311,12 @@ fn nothing_to_do_is_no_launch() {
             "prefill_attention",
             "key_gram",
             "chunk_landmarks",
+            "decode_attention",
             "landmark_score",
             "select_chunks",
             "gather_values",
-            "reconstruct_keys"
+            "reconstruct_keys",
+            "sparse_attention"
         ]
     );
     assert_eq!(
@@ -302,9 +328,11 @@ fn nothing_to_do_is_no_launch() {
             "prefill_attention",
             "key_gram",
             "key_project",
+            "decode_attention",
             "select_chunks",
             "gather_values",
-            "reconstruct_keys"
+            "reconstruct_keys",
+            "sparse_attention"
         ]
     );
 }

@@ -33,6 +33,10 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("chunk_landmarks", "tile_chunks", &[1026]),
     ("chunk_landmarks", "tile_heads", &[5]),
     ("chunk_landmarks", "warps", &[3, 64]),
+    ("decode_attention", "warps", &[3, 9]),
+    ("decode_attention", "slots", &[2, 17]),
+    ("decode_attention", "span_tokens", &[32, 72, 65600]),
+    ("decode_attention", "max_spans", &[257]),
     ("landmark_score", "warps", &[17]),
     ("select_chunks", "warps", &[3, 32]),
     ("select_chunks", "split_chunks", &[]),
@@ -43,6 +47,10 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("reconstruct_keys", "warps", &[17]),
     ("reconstruct_keys", "panel", &[8, 56, 320]),
     ("reconstruct_keys", "blocks_per_sm", &[]),
+    ("sparse_attention", "warps", &[3, 9]),
+    ("sparse_attention", "slots", &[2, 17]),
+    ("sparse_attention", "span_tokens", &[32, 72, 65600]),
+    ("sparse_attention", "max_spans", &[257]),
 ];
 
 fn glm4() -> &'static Spec {

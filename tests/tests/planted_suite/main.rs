@@ -22,6 +22,7 @@ mod judge;
 mod plant;
 
 mod chunk_landmarks;
+mod decode_attention;
 mod gather_values;
 mod key_gram;
 mod key_project;
@@ -29,3 +30,4 @@ mod landmark_score;
 mod prefill_attention;
 mod reconstruct_keys;
 mod select_chunks;
+mod sparse_attention;

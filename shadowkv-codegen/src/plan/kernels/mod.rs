@@ -4,7 +4,9 @@ use super::tiles::Tiles;
 use super::{Constant, KernelPlan, PlanError};
 use crate::spec::Spec;
 
+mod attention;
 mod chunk_landmarks;
+mod decode_attention;
 mod gather_values;
 mod key_gram;
 mod key_project;
@@ -12,7 +14,9 @@ mod landmark_score;
 mod prefill_attention;
 mod reconstruct_keys;
 mod select_chunks;
+mod sparse_attention;
 
+pub use attention::SpanAttentionTile;
 pub use chunk_landmarks::ChunkLandmarksTile;
 pub use gather_values::GatherValuesTile;
 pub use key_gram::KeyGramTile;
@@ -56,6 +60,11 @@ pub const KERNELS: &[KernelDefinition] = &[
         plan: |spec, tiles| chunk_landmarks::plan(spec, &tiles.chunk_landmarks),
     },
     KernelDefinition {
+        name: decode_attention::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| decode_attention::plan(spec, tiles.decode_attention),
+    },
+    KernelDefinition {
         name: landmark_score::NAME,
         of_decoder: false,
         plan: |spec, tiles| landmark_score::plan(spec, tiles.landmark_score),
@@ -74,6 +83,11 @@ pub const KERNELS: &[KernelDefinition] = &[
         name: reconstruct_keys::NAME,
         of_decoder: false,
         plan: |spec, tiles| reconstruct_keys::plan(spec, &tiles.reconstruct_keys),
+    },
+    KernelDefinition {
+        name: sparse_attention::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| sparse_attention::plan(spec, tiles.sparse_attention),
     },
 ];
 

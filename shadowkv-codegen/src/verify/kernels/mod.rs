@@ -11,7 +11,9 @@ use super::random::Stream;
 use crate::plan::KernelPlan;
 use crate::spec::Spec;
 
+mod attention;
 mod chunk_landmarks;
+mod decode_attention;
 mod gather_values;
 mod key_gram;
 mod key_project;
@@ -22,6 +24,7 @@ mod scores;
 mod select_chunks;
 mod selection;
 mod slots;
+mod sparse_attention;
 
 /// What cases are made for.
 #[derive(Clone, Copy)]
@@ -227,6 +230,11 @@ pub const SUBJECTS: &[Subject] = &[
         layer: chunk_landmarks::layer,
     },
     Subject {
+        name: "decode_attention",
+        cases: decode_attention::cases,
+        layer: decode_attention::layer,
+    },
+    Subject {
         name: "landmark_score",
         cases: landmark_score::cases,
         layer: landmark_score::layer,
@@ -245,6 +253,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "reconstruct_keys",
         cases: reconstruct_keys::cases,
         layer: reconstruct_keys::layer,
+    },
+    Subject {
+        name: "sparse_attention",
+        cases: sparse_attention::cases,
+        layer: sparse_attention::layer,
     },
 ];
 
