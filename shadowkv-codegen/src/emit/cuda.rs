@@ -22,17 +22,22 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "prelude.cuh",
     "spec.cuh",
     "rope.cuh",
+    "landmark.cuh",
+    "rope_append.cu",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",
+    "store_exact.cu",
+    "offload_values.cu",
     "landmark_score.cu",
     "select_chunks.cu",
     "gather_values.cu",
     "reconstruct_keys.cu",
+    "fold_chunk.cu",
 ];
 
 /// Emitted headers, in the order of inclusion.
-const HEADERS: [&str; 3] = ["prelude.cuh", "spec.cuh", "rope.cuh"];
+const HEADERS: [&str; 4] = ["prelude.cuh", "spec.cuh", "rope.cuh", "landmark.cuh"];
 
 /// What every template of a package may name.
 #[derive(Serialize)]
@@ -79,7 +84,8 @@ struct KernelContext<'a> {
     specialised_for: String,
     read_bytes: String,
     written_bytes: String,
-    host_bytes: String,
+    host_read_bytes: String,
+    host_written_bytes: String,
     flops: String,
     header: &'a str,
     constants: Vec<ConstantContext>,
@@ -275,7 +281,8 @@ fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> 
         ),
         read_bytes: kernel.work.read_bytes.to_string(),
         written_bytes: kernel.work.written_bytes.to_string(),
-        host_bytes: kernel.work.host_bytes.to_string(),
+        host_read_bytes: kernel.work.host_read_bytes.to_string(),
+        host_written_bytes: kernel.work.host_written_bytes.to_string(),
         flops: kernel.work.flops.to_string(),
         header: kernel.header,
         constants: constants(&kernel.constants),

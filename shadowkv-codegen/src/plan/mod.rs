@@ -17,8 +17,9 @@ mod tiles;
 
 pub use kernels::KERNELS;
 pub use kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    ChunkLandmarksTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, OffloadValuesTile, ReconstructKeysTile, RopeAppendTile, SelectChunksTile,
+    StoreExactTile,
 };
 pub use sizes::SIZES;
 pub use tiles::{Limits, Tiles};

@@ -9,6 +9,7 @@ pub const SIZES: &[(&str, &str)] = &[
         "cache_rows",
         "rows of the exact keys and values of all sequences: whole caches, or the windows of what is compressed",
     ),
+    ("folding_sequences", "sequences that fold a chunk or more"),
     (
         "max_chunks",
         "most whole chunks of a sequence, or an upper bound",
@@ -37,10 +38,16 @@ pub const SIZES: &[(&str, &str)] = &[
     ),
     ("token_rows", "rows of the packed prompt keys"),
     ("total_chunks", "whole chunks of all sequences"),
+    ("total_folds", "chunks to be folded, of all sequences"),
     (
         "total_missing",
         "missing chunks over all sequences and KV heads",
     ),
+    (
+        "total_outliers",
+        "outlier chunks over all sequences and KV heads",
+    ),
     ("total_queries", "new tokens of all sequences"),
     ("total_tokens", "tokens of all sequences"),
+    ("total_window", "tokens of all exact windows"),
 ];

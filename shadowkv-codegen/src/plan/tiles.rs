@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    ChunkLandmarksTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, OffloadValuesTile, ReconstructKeysTile, RopeAppendTile, SelectChunksTile,
+    StoreExactTile,
 };
 use super::{KernelPlan, PlanError};
 use crate::spec::Spec;
@@ -57,12 +58,18 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
+    /// Tile of `rope_append`.
+    pub rope_append: RopeAppendTile,
     /// Tile of `key_gram`.
     pub key_gram: KeyGramTile,
     /// Tile of `key_project`.
     pub key_project: KeyProjectTile,
     /// Tile of `chunk_landmarks`.
     pub chunk_landmarks: ChunkLandmarksTile,
+    /// Tile of `store_exact`.
+    pub store_exact: StoreExactTile,
+    /// Tile of `offload_values`.
+    pub offload_values: OffloadValuesTile,
     /// Tile of `landmark_score`.
     pub landmark_score: LandmarkScoreTile,
     /// Tile of `select_chunks`.
@@ -71,19 +78,25 @@ pub struct Tiles {
     pub gather_values: GatherValuesTile,
     /// Tile of `reconstruct_keys`.
     pub reconstruct_keys: ReconstructKeysTile,
+    /// Tile of `fold_chunk`.
+    pub fold_chunk: FoldChunkTile,
 }
 
 impl Tiles {
     /// The default tiles: each kernel's module says by which rule.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
         Tiles {
+            rope_append: RopeAppendTile::heuristic(spec),
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
+            store_exact: StoreExactTile::heuristic(spec),
+            offload_values: OffloadValuesTile::heuristic(),
             landmark_score: LandmarkScoreTile::heuristic(),
             select_chunks: SelectChunksTile::heuristic(spec, limits),
             gather_values: GatherValuesTile::heuristic(),
             reconstruct_keys: ReconstructKeysTile::heuristic(spec, limits),
+            fold_chunk: FoldChunkTile::heuristic(spec),
         }
     }
 }

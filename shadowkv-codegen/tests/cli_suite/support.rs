@@ -17,14 +17,18 @@ shadowkv: { rank: 32, chunk_size: 8, sparse_budget: 256 }
 ";
 
 /// The kernels of every package.
-pub(crate) const KERNELS: [&str; 7] = [
+pub(crate) const KERNELS: [&str; 11] = [
+    "rope_append",
     "key_gram",
     "key_project",
     "chunk_landmarks",
+    "store_exact",
+    "offload_values",
     "landmark_score",
     "select_chunks",
     "gather_values",
     "reconstruct_keys",
+    "fold_chunk",
 ];
 
 /// The cache that all tests share, so that NVRTC is fetched once.

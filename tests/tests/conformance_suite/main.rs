@@ -43,13 +43,17 @@ macro_rules! kernels {
 }
 
 kernels![
+    rope_append,
     key_gram,
     key_project,
     chunk_landmarks,
+    store_exact,
+    offload_values,
     landmark_score,
     select_chunks,
     gather_values,
     reconstruct_keys,
+    fold_chunk,
 ];
 
 /// Verifies one kernel of every spec.

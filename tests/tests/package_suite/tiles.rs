@@ -11,6 +11,9 @@ use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
 const REFUSED: &[(&str, &str, &[u32])] = &[
+    ("rope_append", "tile_tokens", &[193]),
+    ("rope_append", "warps", &[33]),
+    ("rope_append", "loads", &[9]),
     ("key_gram", "tile", &[16, 100, 288]),
     ("key_gram", "warps_rows", &[3, 16]),
     ("key_gram", "warps_columns", &[3, 16]),
@@ -27,6 +30,12 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("chunk_landmarks", "tile_chunks", &[1026]),
     ("chunk_landmarks", "tile_heads", &[5]),
     ("chunk_landmarks", "warps", &[3, 64]),
+    ("store_exact", "tile_chunks", &[1025]),
+    ("store_exact", "warps", &[33]),
+    ("store_exact", "loads", &[9]),
+    ("offload_values", "blocks", &[1025]),
+    ("offload_values", "warps", &[33]),
+    ("offload_values", "loads", &[17]),
     ("landmark_score", "warps", &[17]),
     ("select_chunks", "warps", &[3, 32]),
     ("select_chunks", "split_chunks", &[]),
@@ -37,6 +46,10 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("reconstruct_keys", "warps", &[17]),
     ("reconstruct_keys", "panel", &[8, 56, 320]),
     ("reconstruct_keys", "blocks_per_sm", &[]),
+    ("fold_chunk", "warps", &[33]),
+    ("fold_chunk", "tile_rank", &[8, 24, 144]),
+    ("fold_chunk", "step", &[8, 24, 1040]),
+    ("fold_chunk", "stages", &[1, 9]),
 ];
 
 fn glm4() -> &'static Spec {

@@ -22,9 +22,13 @@ mod judge;
 mod plant;
 
 mod chunk_landmarks;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
 mod reconstruct_keys;
+mod rope_append;
 mod select_chunks;
+mod store_exact;

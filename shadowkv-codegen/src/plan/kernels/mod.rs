@@ -5,20 +5,28 @@ use super::{Constant, KernelPlan, PlanError};
 use crate::spec::Spec;
 
 mod chunk_landmarks;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
 mod reconstruct_keys;
+mod rope_append;
 mod select_chunks;
+mod store_exact;
 
 pub use chunk_landmarks::ChunkLandmarksTile;
+pub use fold_chunk::FoldChunkTile;
 pub use gather_values::GatherValuesTile;
 pub use key_gram::KeyGramTile;
 pub use key_project::KeyProjectTile;
 pub use landmark_score::LandmarkScoreTile;
+pub use offload_values::OffloadValuesTile;
 pub use reconstruct_keys::ReconstructKeysTile;
+pub use rope_append::RopeAppendTile;
 pub use select_chunks::SelectChunksTile;
+pub use store_exact::StoreExactTile;
 
 /// One kernel of the package: its name is also that of its template, launcher, oracle, test and bench.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +42,11 @@ pub struct KernelDefinition {
 /// All kernels, in the order in which a decoder first needs them: prefill, then the steps of one decode.
 pub const KERNELS: &[KernelDefinition] = &[
     KernelDefinition {
+        name: rope_append::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| rope_append::plan(spec, &tiles.rope_append),
+    },
+    KernelDefinition {
         name: key_gram::NAME,
         of_decoder: false,
         plan: |spec, tiles| key_gram::plan(spec, &tiles.key_gram),
@@ -47,6 +60,16 @@ pub const KERNELS: &[KernelDefinition] = &[
         name: chunk_landmarks::NAME,
         of_decoder: false,
         plan: |spec, tiles| chunk_landmarks::plan(spec, &tiles.chunk_landmarks),
+    },
+    KernelDefinition {
+        name: store_exact::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| store_exact::plan(spec, &tiles.store_exact),
+    },
+    KernelDefinition {
+        name: offload_values::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| offload_values::plan(spec, &tiles.offload_values),
     },
     KernelDefinition {
         name: landmark_score::NAME,
@@ -67,6 +90,11 @@ pub const KERNELS: &[KernelDefinition] = &[
         name: reconstruct_keys::NAME,
         of_decoder: false,
         plan: |spec, tiles| reconstruct_keys::plan(spec, &tiles.reconstruct_keys),
+    },
+    KernelDefinition {
+        name: fold_chunk::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| fold_chunk::plan(spec, &tiles.fold_chunk),
     },
 ];
 

@@ -12,15 +12,20 @@ use crate::plan::KernelPlan;
 use crate::spec::Spec;
 
 mod chunk_landmarks;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
 mod reconstruct_keys;
+mod rings;
+mod rope_append;
 mod scores;
 mod select_chunks;
 mod selection;
 mod slots;
+mod store_exact;
 
 /// What cases are made for.
 #[derive(Clone, Copy)]
@@ -195,6 +200,11 @@ pub struct LayerSketch {
 /// All kernels that have cases.
 pub const SUBJECTS: &[Subject] = &[
     Subject {
+        name: "rope_append",
+        cases: rope_append::cases,
+        layer: rope_append::layer,
+    },
+    Subject {
         name: "key_gram",
         cases: key_gram::cases,
         layer: key_gram::layer,
@@ -208,6 +218,16 @@ pub const SUBJECTS: &[Subject] = &[
         name: "chunk_landmarks",
         cases: chunk_landmarks::cases,
         layer: chunk_landmarks::layer,
+    },
+    Subject {
+        name: "store_exact",
+        cases: store_exact::cases,
+        layer: store_exact::layer,
+    },
+    Subject {
+        name: "offload_values",
+        cases: offload_values::cases,
+        layer: offload_values::layer,
     },
     Subject {
         name: "landmark_score",
@@ -228,6 +248,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "reconstruct_keys",
         cases: reconstruct_keys::cases,
         layer: reconstruct_keys::layer,
+    },
+    Subject {
+        name: "fold_chunk",
+        cases: fold_chunk::cases,
+        layer: fold_chunk::layer,
     },
 ];
 
