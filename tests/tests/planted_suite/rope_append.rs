@@ -7,6 +7,8 @@ use crate::plant::all_caught;
 const SMALL: &str = "d32-chunk4-rank16";
 /// Seven query heads a KV head, so that heads mixed up show.
 const GROUPS: &str = "d80-gqa7-full-rank";
+/// Eight runs a head.
+const WIDE: &str = "d128-single-head";
 /// Interleaved pairs.
 const INTERLEAVED: &str = "d40-interleaved";
 /// Heads rotated in part, in runs of one pair.
@@ -33,7 +35,7 @@ fn rotations() -> Vec<Bug> {
                 "args.token_count[sequence] - query_count + first_token;",
                 "args.token_count[sequence] - query_count + first_token - 1;",
             )
-            .caught_by(&[Sign::Value("queries"), Sign::Value("keys")]),
+            .caught_by(&[Sign::Value("queries"), Sign::NeverWritten("keys")]),
         bug(
             "new tokens counted from position 0",
             SMALL,
@@ -144,7 +146,7 @@ fn threads() -> Vec<Bug> {
   words[0] = value.x, words[1] = value.y, words[2] = value.z, words[3] = value.w;",
             )
             .caught_by(&[Sign::Cost(Price::Sectors, 2.0)]),
-        bug("rotations in the order of pairs", SMALL, &["a prompt"])
+        bug("rotations in the order of pairs", WIDE, &["a prompt"])
             .replace(
                 "        const int run = place / RUN_ROTATIONS % ROTATED_RUNS;
         const int pair =

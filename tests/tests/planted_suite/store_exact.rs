@@ -1,6 +1,6 @@
 //! Bugs of `store_exact`.
 
-use crate::bug::{Bug, Price, Sign, bug};
+use crate::bug::{Bug, Sign, bug};
 use crate::plant::all_caught;
 
 /// Four heads, chunks of four tokens.
@@ -65,6 +65,6 @@ fn bugs() -> Vec<Bug> {
             "store_window(args, sequence, blockIdx.x, gridDim.x);",
             "store_window(args, sequence, 0, 1);",
         )
-        .caught_by(&[Sign::Cost(Price::ReadBytes, 1.5)]),
+        .caught_by(&[Sign::Finding("race")]),
     ]
 }

@@ -66,10 +66,10 @@ pub(super) fn cases(target: &Target) -> Vec<Sketch> {
         sketch(
             "ragged batch",
             Keys::Usual,
-            vec![of(SPAN - 1, 2, 5), of(9, 0, 3), of(3 * SPAN / 2, 1, 4)],
+            vec![of(SPAN - 1, 2, 4), of(9, 0, 3), of(3 * SPAN / 2, 1, 4)],
         ),
     ];
-    if each <= BUDGET / 8 {
+    if each <= BUDGET / 4 {
         sketches.extend([
             sketch("nothing to fold", Keys::Usual, vec![of(5, 0, 3)]),
             sketch("keys of zeros", Keys::Zeros, vec![of(SPAN / 2 - 1, 3, 3)]),
