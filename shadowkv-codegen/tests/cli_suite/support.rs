@@ -31,6 +31,9 @@ pub(crate) const KERNELS: [&str; 11] = [
     "fold_chunk",
 ];
 
+/// Files of a package: its kernels, four headers, the launchers and the manifest.
+pub(crate) const FILES: usize = KERNELS.len() + 6;
+
 /// The cache that all tests share, so that NVRTC is fetched once.
 pub(crate) fn cache() -> &'static Path {
     Path::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))

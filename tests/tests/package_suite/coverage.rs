@@ -145,12 +145,10 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
             "key_project" => key_project(&launched),
             "chunk_landmarks" => chunk_landmarks(&launched),
             "store_exact" => store_exact(&launched),
-            // Its blocks share whatever there is.
-            "offload_values" => {}
             "landmark_score" => landmark_score(&launched),
             "select_chunks" => select_chunks(&launched),
-            // Its blocks share whatever there is.
-            "gather_values" => {}
+            // Their blocks share whatever there is.
+            "offload_values" | "gather_values" => {}
             "reconstruct_keys" => reconstruct_keys(&launched),
             "fold_chunk" => fold_chunk(&launched),
             other => panic!("say here what covers the work of `{other}`"),

@@ -218,7 +218,9 @@ fn every_function_reaches_its_kernel() {
     let all = Sizes::new()
         .with("batch", SIZES.batch)
         .with("max_chunks", SIZES.max_chunks)
+        .with("max_queries", SIZES.max_queries)
         .with("max_tokens", SIZES.max_tokens)
+        .with("outlier_capacity", SIZES.outlier_capacity)
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
         let plan = case.plan();

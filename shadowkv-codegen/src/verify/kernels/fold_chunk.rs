@@ -6,7 +6,8 @@ use shadowkv_runtime::manifest::Sizes;
 
 use super::rings::Rings;
 use super::{Layer, LayerSketch, Sketch, Target, chunk_landmarks, key_project};
-use crate::verify::batch::{Lengths, Stores, affordable, rope_tables};
+use crate::plan::SCORE_SPAN;
+use crate::verify::batch::{Lengths, Store, Stores, affordable, rope_tables};
 use crate::verify::case::{Case, Content, Expected, Region, Segment, Values, bytes_of};
 use crate::verify::inputs;
 use crate::verify::oracle::fold_chunk::{Outliers, places};
@@ -18,8 +19,10 @@ use crate::verify::random::Stream;
 const BUDGET: u64 = 150_000_000;
 /// Bytes of the stores up to which positions may be late.
 const STORE_BYTES: u64 = 256 << 20;
-/// Chunks whose bits landmark_score reads together.
-const SPAN: u32 = crate::plan::SCORE_SPAN;
+/// Chunks of a sequence in a launch that is measured.
+const MOST_CHUNKS: u32 = 4096;
+/// Chunks whose bits `landmark_score` reads together.
+const SPAN: u32 = SCORE_SPAN;
 
 /// One sequence of a launch.
 #[derive(Clone, Copy)]
@@ -97,7 +100,7 @@ pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
             .generated_window
             .div_ceil(target.spec.shadowkv.chunk_size)
         + 1;
-    let chunks = layer.chunks(target).min(4096).saturating_sub(1);
+    let chunks = layer.chunks(target).clamp(1, MOST_CHUNKS) - 1;
     let sequence = Sequence {
         chunks,
         folds: 1,
@@ -105,7 +108,7 @@ pub(super) fn layer(target: &Target, layer: &Layer) -> LayerSketch {
     };
     let sequences = vec![sequence; layer.batch as usize];
     LayerSketch {
-        tokens: chunks * target.spec.shadowkv.chunk_size,
+        tokens: (chunks + 1) * target.spec.shadowkv.chunk_size,
         sketch: Sketch::of_layer(move |target, stream| {
             case(target, stream, &sequences, Keys::Usual)
         }),
@@ -129,7 +132,7 @@ struct Parts {
 struct Folded<'a> {
     index: usize,
     sequence: Sequence,
-    store: crate::verify::batch::Store,
+    store: Store,
     rings: &'a Rings,
     /// Positions of the folded tokens.
     positions: std::ops::Range<usize>,
@@ -224,7 +227,7 @@ fn folded<'a>(
     stream: &mut Stream,
     (index, sequence): (usize, Sequence),
     kind: Keys,
-    (store, rings): (crate::verify::batch::Store, &'a Rings),
+    (store, rings): (Store, &'a Rings),
 ) -> Folded<'a> {
     let (chunk, width) = (target.chunk_size(), target.width());
     let tokens = sequence.folds as usize * chunk;
@@ -393,7 +396,7 @@ fn mask(
 ) {
     let begin = row - u64::from(chunks % SPAN);
     let mut bits = Vec::new();
-    if chunks % SPAN != 0 {
+    if !chunks.is_multiple_of(SPAN) {
         let words: Vec<u32> = (0..SPAN / 32).map(|_| stream.bits() as u32).collect();
         bits.extend(
             words

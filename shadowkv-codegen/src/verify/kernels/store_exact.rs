@@ -305,7 +305,7 @@ fn store_outliers(
         }
     }
     let padded = chunks.iter().map(|chunk| *chunk as i32);
-    let padding = std::iter::repeat(-1).take(capacity as usize - chunks.len());
+    let padding = std::iter::repeat_n(-1, capacity as usize - chunks.len());
     parts.outlier_chunks.extend(padded.chain(padding));
     parts.outlier_count.push(chunks.len() as i32);
 }
