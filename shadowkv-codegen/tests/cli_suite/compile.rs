@@ -121,7 +121,7 @@ fn binaries_for_several_architectures_and_every_figure_as_json() {
         0,
     );
     ran.prints(&format!("{} removed", 4 * KERNELS.len()));
-    assert_eq!(work.files("kernels-generated/small").len(), 12, "{ran}");
+    assert_eq!(work.files("kernels-generated/small").len(), FILES, "{ran}");
 }
 
 #[test]
