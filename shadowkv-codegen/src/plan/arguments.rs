@@ -59,7 +59,7 @@ impl Builder {
         self.per_sequence(
             "token_begin",
             Dtype::I64,
-            "row of `k_pre` at which each sequence begins",
+            "packed row at which each sequence's prompt begins",
         )
     }
 
@@ -71,7 +71,7 @@ impl Builder {
         self.per_sequence(
             "first_chunk",
             Dtype::I32,
-            "chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt",
+            "chunk of each sequence that its first packed row begins; 0 for a whole prompt",
         )
     }
 
