@@ -22,21 +22,32 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "prelude.cuh",
     "spec.cuh",
     "rope.cuh",
-    "prefill_attention.cu",
+    "landmark.cuh",
     "attention.cuh",
+    "rope_append.cu",
+    "prefill_attention.cu",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",
+    "store_exact.cu",
+    "offload_values.cu",
     "decode_attention.cu",
     "landmark_score.cu",
     "select_chunks.cu",
     "gather_values.cu",
     "reconstruct_keys.cu",
     "sparse_attention.cu",
+    "fold_chunk.cu",
 ];
 
 /// Emitted headers, in the order of inclusion.
-const HEADERS: [&str; 4] = ["prelude.cuh", "spec.cuh", "rope.cuh", "attention.cuh"];
+const HEADERS: [&str; 5] = [
+    "prelude.cuh",
+    "spec.cuh",
+    "rope.cuh",
+    "landmark.cuh",
+    "attention.cuh",
+];
 
 /// What every template of a package may name.
 #[derive(Serialize)]
@@ -83,7 +94,8 @@ struct KernelContext<'a> {
     specialised_for: String,
     read_bytes: String,
     written_bytes: String,
-    host_bytes: String,
+    host_read_bytes: String,
+    host_written_bytes: String,
     flops: String,
     header: &'a str,
     constants: Vec<ConstantContext>,
@@ -279,7 +291,8 @@ fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> 
         ),
         read_bytes: kernel.work.read_bytes.to_string(),
         written_bytes: kernel.work.written_bytes.to_string(),
-        host_bytes: kernel.work.host_bytes.to_string(),
+        host_read_bytes: kernel.work.host_read_bytes.to_string(),
+        host_written_bytes: kernel.work.host_written_bytes.to_string(),
         flops: kernel.work.flops.to_string(),
         header: kernel.header,
         constants: constants(&kernel.constants),

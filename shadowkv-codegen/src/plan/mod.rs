@@ -17,8 +17,9 @@ mod tiles;
 
 pub use kernels::KERNELS;
 pub use kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile, SpanAttentionTile,
+    ChunkLandmarksTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, OffloadValuesTile, PrefillAttentionTile, ReconstructKeysTile,
+    RopeAppendTile, SelectChunksTile, SpanAttentionTile, StoreExactTile,
 };
 pub use sizes::SIZES;
 pub use tiles::{Limits, Tiles};

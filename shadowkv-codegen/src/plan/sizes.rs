@@ -2,14 +2,15 @@
 
 /// Name and meaning of every size a launch may be asked for.
 ///
-/// Geometry uses only what the host knows without waiting for the device; `total_attended`, `total_missing` and `total_pairs`
-/// appear in work alone.
+/// Geometry uses only what the host knows without waiting for the device;
+/// `folding_sequences` and the totals that the device decides appear in work alone.
 pub const SIZES: &[(&str, &str)] = &[
     ("batch", "sequences of the launch"),
     (
         "cache_rows",
         "rows of the exact keys and values of all sequences: whole caches, or the windows of what is compressed",
     ),
+    ("folding_sequences", "sequences that fold a chunk or more"),
     (
         "max_chunks",
         "most whole chunks of a sequence, or an upper bound",
@@ -46,9 +47,14 @@ pub const SIZES: &[(&str, &str)] = &[
         "tokens of outliers, selected chunks and exact windows, over all sequences and KV heads",
     ),
     ("total_chunks", "whole chunks of all sequences"),
+    ("total_folds", "chunks to be folded, of all sequences"),
     (
         "total_missing",
         "missing chunks over all sequences and KV heads",
+    ),
+    (
+        "total_outliers",
+        "outlier chunks over all sequences and KV heads",
     ),
     (
         "total_pairs",
@@ -56,4 +62,5 @@ pub const SIZES: &[(&str, &str)] = &[
     ),
     ("total_queries", "new tokens of all sequences"),
     ("total_tokens", "tokens of all sequences"),
+    ("total_window", "tokens of all exact windows"),
 ];

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    PrefillAttentionTile, ReconstructKeysTile, SelectChunksTile, SpanAttentionTile,
+    ChunkLandmarksTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, OffloadValuesTile, PrefillAttentionTile, ReconstructKeysTile,
+    RopeAppendTile, SelectChunksTile, SpanAttentionTile, StoreExactTile,
 };
 use super::{KernelPlan, PlanError};
 use crate::spec::Spec;
@@ -57,6 +58,8 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
+    /// Tile of `rope_append`.
+    pub rope_append: RopeAppendTile,
     /// Tile of `prefill_attention`.
     pub prefill_attention: PrefillAttentionTile,
     /// Tile of `key_gram`.
@@ -65,6 +68,10 @@ pub struct Tiles {
     pub key_project: KeyProjectTile,
     /// Tile of `chunk_landmarks`.
     pub chunk_landmarks: ChunkLandmarksTile,
+    /// Tile of `store_exact`.
+    pub store_exact: StoreExactTile,
+    /// Tile of `offload_values`.
+    pub offload_values: OffloadValuesTile,
     /// Tile of `decode_attention`.
     pub decode_attention: SpanAttentionTile,
     /// Tile of `landmark_score`.
@@ -77,22 +84,28 @@ pub struct Tiles {
     pub reconstruct_keys: ReconstructKeysTile,
     /// Tile of `sparse_attention`.
     pub sparse_attention: SpanAttentionTile,
+    /// Tile of `fold_chunk`.
+    pub fold_chunk: FoldChunkTile,
 }
 
 impl Tiles {
     /// The default tiles: each kernel's module says by which rule.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
         Tiles {
+            rope_append: RopeAppendTile::heuristic(spec),
             prefill_attention: PrefillAttentionTile::heuristic(spec, limits),
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
+            store_exact: StoreExactTile::heuristic(spec),
+            offload_values: OffloadValuesTile::heuristic(),
             decode_attention: SpanAttentionTile::heuristic(spec),
             landmark_score: LandmarkScoreTile::heuristic(),
             select_chunks: SelectChunksTile::heuristic(spec, limits),
             gather_values: GatherValuesTile::heuristic(),
             reconstruct_keys: ReconstructKeysTile::heuristic(spec, limits),
             sparse_attention: SpanAttentionTile::heuristic(spec),
+            fold_chunk: FoldChunkTile::heuristic(spec),
         }
     }
 }

@@ -7,17 +7,20 @@
 //!
 //! | result | slack |
 //! | --- | --- |
+//! | `rope_append`: `queries`, `keys` | [`rotation`]; none, bits, for `values` and `k_pre` |
 //! | `prefill_attention`: `output` | per weight [`tensor_sum`] over head_dim and [`EXP`], and [`BF16_ROUND`] as [`independent_errors`], each times how far the weight moves the mean; all of a weight below 2^-65 of the heaviest; [`tensor_sum`] and [`float_sum`] over the tokens |
 //! | `key_gram`: `gram` | [`tensor_sum`] over the tokens, at most 512 to an accumulator, and [`float_sum`] over the accumulators |
 //! | `key_project`: `factors` | [`tensor_sum`] over the key width |
 //! | `chunk_landmarks`: `landmarks` | [`rotation`], and [`float_sum`] over the chunk's tokens |
 //! | `chunk_landmarks`: `min_cosines` | what those errors turn the vectors by, [`float_sum`] over head_dim, two inverse roots |
+//! | `store_exact`, `offload_values` | none: bits |
 //! | `landmark_score`: `scores` | [`tensor_sum`] over head_dim, and one product |
 //! | `landmark_score`: `span_softmax` | that of the scores; [`EXP`] and [`float_sum`] over 64 terms |
 //! | `select_chunks` | keys closer than [`float_sum`] over the spans, [`EXP`] and [`LN`] may go either way |
 //! | `gather_values` | none: bits |
 //! | `reconstruct_keys`: `key_slots` | [`tensor_sum`] over the rank, then [`rotation`] |
 //! | `decode_attention`, `sparse_attention`: `output` | weights off by [`tensor_sum`] over head_dim, [`EXP`] and [`BF16_ROUND`]; [`tensor_sum`] and [`float_sum`] over the tokens |
+//! | `fold_chunk` | those of `key_project` and `chunk_landmarks`; none, bits, for the rest |
 
 /// Unit roundoff of `f32`: half the spacing of numbers just above a power of two.
 pub const ROUND: f64 = 5.960_464_477_539_063e-8; // 2^-24

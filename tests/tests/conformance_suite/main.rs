@@ -43,16 +43,20 @@ macro_rules! kernels {
 }
 
 kernels![
+    rope_append,
     prefill_attention,
     key_gram,
     key_project,
     chunk_landmarks,
+    store_exact,
+    offload_values,
     decode_attention,
     landmark_score,
     select_chunks,
     gather_values,
     reconstruct_keys,
     sparse_attention,
+    fold_chunk,
 ];
 
 /// Verifies one kernel of every spec.

@@ -11,6 +11,7 @@ use shadowkv_tests::{random, specs};
 struct LaunchSizes {
     batch: u64,
     max_chunks: u64,
+    max_queries: u64,
     max_tokens: u64,
     max_window: u64,
     outlier_capacity: u64,
@@ -22,9 +23,13 @@ impl LaunchSizes {
         let stride = self.max_chunks.next_multiple_of(u64::from(SCORE_SPAN));
         Sizes::new()
             .with("batch", self.batch)
+            .with("cache_rows", self.batch * self.max_tokens)
             .with("max_queries", self.max_tokens)
             .with("max_chunks", self.max_chunks)
+            .with("max_queries", self.max_queries)
             .with("max_tokens", self.max_tokens)
+            .with("outlier_capacity", self.outlier_capacity)
+            .with("query_rows", self.batch * self.max_queries)
             .with("max_window", self.max_window)
             .with("outlier_capacity", self.outlier_capacity)
             .with("sm_count", self.sm_count)
@@ -36,6 +41,20 @@ impl LaunchSizes {
 
 fn sizes() -> impl Strategy<Value = LaunchSizes> {
     let up_to = |most: u64| prop_oneof![1 => Just(1), 2 => 1..=64u64, 4 => 1..=most];
+    let all = (
+        up_to(64),
+        up_to(1 << 19),
+        up_to(1 << 21),
+        up_to(1 << 21),
+        0..200u64,
+        up_to(192),
+    );
+    all.prop_map(
+        |(batch, max_chunks, max_queries, max_tokens, outlier_capacity, sm_count)| LaunchSizes {
+            batch,
+            max_chunks,
+            max_queries,
+            max_tokens,
     let chunks = (up_to(1 << 19), up_to(512));
     let tokens = (up_to(1 << 21), up_to(4096));
     let all = (up_to(64), chunks, tokens, up_to(192));
@@ -65,6 +84,7 @@ fn of_every_spec() {
     let long = LaunchSizes {
         batch: 3,
         max_chunks: 1 << 17,
+        max_queries: 1 << 20,
         max_tokens: 1 << 20,
         max_window: 500,
         outlier_capacity: 48,
@@ -73,7 +93,9 @@ fn of_every_spec() {
     let least = LaunchSizes {
         batch: 1,
         max_chunks: 1,
+        max_queries: 1,
         max_tokens: 1,
+        outlier_capacity: 0,
         max_window: 1,
         outlier_capacity: 1,
         sm_count: 1,
@@ -134,14 +156,16 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
             grid: dims.grid.map(u64::from),
         };
         match kernel.name {
+            "rope_append" => rope_append(&launched),
             "prefill_attention" => prefill_attention(&launched),
             "key_gram" => key_gram(&launched),
             "key_project" => key_project(&launched),
             "chunk_landmarks" => chunk_landmarks(&launched),
+            "store_exact" => store_exact(&launched),
             "landmark_score" => landmark_score(&launched),
             "select_chunks" => select_chunks(&launched),
-            // Its blocks share whatever there is.
-            "gather_values" => {}
+            // Their blocks share whatever there is.
+            "offload_values" | "gather_values" => {}
             "reconstruct_keys" => reconstruct_keys(&launched),
             "decode_attention" => attention(&launched, sizes.max_tokens),
             "sparse_attention" => {
@@ -150,6 +174,7 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
                 let chunk_size = u64::from(shadowkv.chunk_size);
                 attention(&launched, chunks * chunk_size + sizes.max_window);
             }
+            "fold_chunk" => fold_chunk(&launched),
             other => panic!("say here what covers the work of `{other}`"),
         }
     }
@@ -175,6 +200,60 @@ fn prefill_attention(launched: &Launched) {
     launched.holds(
         copied <= launched.value("THREADS"),
         "a thread for every unit of the rows copied at a time",
+    );
+}
+
+fn rope_append(launched: &Launched) {
+    let [x, y, z] = launched.grid;
+    let attention = &launched.spec.attention;
+    launched.holds(
+        x * launched.value("TILE_TOKENS") >= launched.sizes.max_queries,
+        "new tokens",
+    );
+    launched.holds((y, z) == (launched.sizes.batch, 1), "sequences");
+    let [heads, runs, run] = ["HEADS", "RUNS", "RUN"].map(|name| launched.value(name));
+    launched.holds(
+        heads == u64::from((attention.gqa_ratio + 2) * attention.kv_heads),
+        "heads",
+    );
+    launched.holds(
+        2 * runs * run == u64::from(attention.head_dim),
+        "pairs of a head",
+    );
+}
+
+fn store_exact(launched: &Launched) {
+    let [x, y, z] = launched.grid;
+    let heads = u64::from(launched.spec.attention.kv_heads);
+    launched.holds(
+        x * launched.value("TILE_CHUNKS") >= launched.sizes.outlier_capacity,
+        "outliers",
+    );
+    launched.holds(x > 0, "a block for the window");
+    launched.holds(
+        (y, z) == (heads + 1, launched.sizes.batch),
+        "KV heads, the window and sequences",
+    );
+}
+
+fn fold_chunk(launched: &Launched) {
+    let [x, y, z] = launched.grid;
+    let attention = &launched.spec.attention;
+    let ranks = (x - u64::from(attention.kv_heads)) * launched.value("TILE_RANK");
+    let rank = u64::from(launched.spec.shadowkv.rank);
+    launched.holds(
+        ranks >= rank && ranks - launched.value("TILE_RANK") < rank,
+        "KV heads, and ranks without an idle block",
+    );
+    launched.holds((y, z) == (launched.sizes.batch, 1), "sequences");
+    launched.holds(
+        launched.value("STEPS") * launched.value("STEP") >= u64::from(attention.key_width()),
+        "the width of a key",
+    );
+    let pairs = launched.value("LANES") * launched.value("RUN") * launched.value("RUN_STEPS");
+    launched.holds(
+        2 * pairs >= u64::from(attention.head_dim),
+        "pairs of a head",
     );
 }
 

@@ -35,6 +35,7 @@ mod generated {
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
+                let LaunchSizes { batch, max_chunks, max_queries, max_tokens, outlier_capacity, sm_count } = *sizes;
                 let LaunchSizes {
                     batch, max_chunks, max_queries, max_tokens, max_window, outlier_capacity, sm_count,
                 } = *sizes;
@@ -43,6 +44,14 @@ mod generated {
                         use $module as package;
                         // SAFETY: nothing is launched, and no pointer followed.
                         unsafe {
+                            package::rope_append(
+                                mock,
+                                package::RopeAppendSizes { batch, max_queries },
+                                &marked!(package::RopeAppendArguments {
+                                    qkv, query_begin, query_count, token_count, row_begin, row_capacity, rope_table,
+                                    queries, keys, values, k_pre, keep_k_pre
+                                }),
+                            )?;
                             package::prefill_attention(
                                 mock,
                                 package::PrefillAttentionSizes { batch, max_queries },
@@ -71,6 +80,23 @@ mod generated {
                                 &marked!(package::ChunkLandmarksArguments {
                                     k_pre, token_begin, first_chunk, chunk_count, store_begin, store_capacity, rope_table,
                                     landmarks, min_cosines
+                                }),
+                            )?;
+                            package::store_exact(
+                                mock,
+                                package::StoreExactSizes { batch, outlier_capacity },
+                                &marked!(package::StoreExactArguments {
+                                    k_pre, keys, values, token_begin, token_count, chunk_count, outlier_chunks,
+                                    outlier_count, row_begin, row_capacity, outlier_keys, outlier_values, window_keys,
+                                    window_values, window_k_pre, outlier_capacity
+                                }),
+                            )?;
+                            package::offload_values(
+                                mock,
+                                package::OffloadValuesSizes {},
+                                &marked!(package::OffloadValuesArguments {
+                                    values, token_begin, first_chunk, chunk_count, store_begin, store_capacity,
+                                    host_values, batch
                                 }),
                             )?;
                             package::decode_attention(
@@ -121,6 +147,16 @@ mod generated {
                                     selected_slots, keys, values, row_begin, row_capacity, chunk_count, token_count,
                                     output, workspace, arrivals, outlier_capacity
                                 }),
+                            )?;
+                            package::fold_chunk(
+                                mock,
+                                package::FoldChunkSizes { batch },
+                                &marked!(package::FoldChunkArguments {
+                                    k_pre, keys, values, row_begin, row_capacity, chunk_count, fold_count, key_basis,
+                                    rope_table, store_begin, store_capacity, outlier_threshold, factors, landmarks,
+                                    min_cosines, outlier_mask, host_values, outlier_chunks, outlier_count, outlier_keys,
+                                    outlier_values, outlier_capacity
+                                }),
                             )
                         }
                     })*
@@ -165,6 +201,9 @@ struct LaunchSizes {
 const SIZES: LaunchSizes = LaunchSizes {
     batch: 3,
     max_chunks: 5000,
+    max_queries: 901,
+    max_tokens: 70_001,
+    outlier_capacity: 77,
     max_queries: 9001,
     max_tokens: 70_001,
     max_window: 187,
@@ -308,6 +347,11 @@ fn nothing_to_do_is_no_launch() {
             ..SIZES
         }),
         [
+            "rope_append",
+            "key_gram",
+            "chunk_landmarks",
+            "store_exact",
+            "offload_values",
             "prefill_attention",
             "key_gram",
             "chunk_landmarks",
@@ -317,6 +361,7 @@ fn nothing_to_do_is_no_launch() {
             "gather_values",
             "reconstruct_keys",
             "sparse_attention"
+            "fold_chunk"
         ]
     );
     assert_eq!(
@@ -333,6 +378,15 @@ fn nothing_to_do_is_no_launch() {
             "gather_values",
             "reconstruct_keys",
             "sparse_attention"
+            "rope_append",
+            "key_gram",
+            "key_project",
+            "store_exact",
+            "offload_values",
+            "select_chunks",
+            "gather_values",
+            "reconstruct_keys",
+            "fold_chunk"
         ]
     );
 }

@@ -171,7 +171,8 @@ fn expressions(kernel: &KernelPlan, known: &BTreeSet<String>) {
     let work = [
         &work.read_bytes,
         &work.written_bytes,
-        &work.host_bytes,
+        &work.host_read_bytes,
+        &work.host_written_bytes,
         &work.flops,
     ];
     for expr in kernel.geometry.grid.iter().chain(shapes).chain(work) {

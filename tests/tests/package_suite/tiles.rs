@@ -11,6 +11,9 @@ use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
 const REFUSED: &[(&str, &str, &[u32])] = &[
+    ("rope_append", "tile_tokens", &[193]),
+    ("rope_append", "warps", &[33]),
+    ("rope_append", "loads", &[9]),
     ("prefill_attention", "warps", &[3, 33]),
     ("prefill_attention", "warp_rows", &[8, 24, 48]),
     ("prefill_attention", "tile_tokens", &[8, 24, 272]),
@@ -33,6 +36,12 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("chunk_landmarks", "tile_chunks", &[1026]),
     ("chunk_landmarks", "tile_heads", &[5]),
     ("chunk_landmarks", "warps", &[3, 64]),
+    ("store_exact", "tile_chunks", &[1025]),
+    ("store_exact", "warps", &[33]),
+    ("store_exact", "loads", &[9]),
+    ("offload_values", "blocks", &[1025]),
+    ("offload_values", "warps", &[33]),
+    ("offload_values", "loads", &[17]),
     ("decode_attention", "warps", &[3, 9]),
     ("decode_attention", "slots", &[2, 17]),
     ("decode_attention", "span_tokens", &[32, 72, 65600]),
@@ -51,6 +60,10 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("sparse_attention", "slots", &[2, 17]),
     ("sparse_attention", "span_tokens", &[32, 72, 65600]),
     ("sparse_attention", "max_spans", &[257]),
+    ("fold_chunk", "warps", &[33]),
+    ("fold_chunk", "tile_rank", &[8, 24, 144]),
+    ("fold_chunk", "step", &[8, 24, 1040]),
+    ("fold_chunk", "stages", &[1, 9]),
 ];
 
 fn glm4() -> &'static Spec {

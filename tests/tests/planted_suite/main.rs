@@ -23,11 +23,15 @@ mod plant;
 
 mod chunk_landmarks;
 mod decode_attention;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
 mod prefill_attention;
 mod reconstruct_keys;
+mod rope_append;
 mod select_chunks;
 mod sparse_attention;
+mod store_exact;

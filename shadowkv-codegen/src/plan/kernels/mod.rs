@@ -7,24 +7,32 @@ use crate::spec::Spec;
 mod attention;
 mod chunk_landmarks;
 mod decode_attention;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
 mod prefill_attention;
 mod reconstruct_keys;
+mod rope_append;
 mod select_chunks;
 mod sparse_attention;
+mod store_exact;
 
 pub use attention::SpanAttentionTile;
 pub use chunk_landmarks::ChunkLandmarksTile;
+pub use fold_chunk::FoldChunkTile;
 pub use gather_values::GatherValuesTile;
 pub use key_gram::KeyGramTile;
 pub use key_project::KeyProjectTile;
 pub use landmark_score::LandmarkScoreTile;
+pub use offload_values::OffloadValuesTile;
 pub use prefill_attention::PrefillAttentionTile;
 pub use reconstruct_keys::ReconstructKeysTile;
+pub use rope_append::RopeAppendTile;
 pub use select_chunks::SelectChunksTile;
+pub use store_exact::StoreExactTile;
 
 /// One kernel of the package: its name is also that of its template, launcher, oracle, test and bench.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +47,11 @@ pub struct KernelDefinition {
 
 /// All kernels, in the order in which a decoder first needs them: prefill, then the steps of one decode.
 pub const KERNELS: &[KernelDefinition] = &[
+    KernelDefinition {
+        name: rope_append::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| rope_append::plan(spec, &tiles.rope_append),
+    },
     KernelDefinition {
         name: prefill_attention::NAME,
         of_decoder: false,
@@ -58,6 +71,16 @@ pub const KERNELS: &[KernelDefinition] = &[
         name: chunk_landmarks::NAME,
         of_decoder: false,
         plan: |spec, tiles| chunk_landmarks::plan(spec, &tiles.chunk_landmarks),
+    },
+    KernelDefinition {
+        name: store_exact::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| store_exact::plan(spec, &tiles.store_exact),
+    },
+    KernelDefinition {
+        name: offload_values::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| offload_values::plan(spec, &tiles.offload_values),
     },
     KernelDefinition {
         name: decode_attention::NAME,
@@ -88,6 +111,11 @@ pub const KERNELS: &[KernelDefinition] = &[
         name: sparse_attention::NAME,
         of_decoder: false,
         plan: |spec, tiles| sparse_attention::plan(spec, tiles.sparse_attention),
+    },
+    KernelDefinition {
+        name: fold_chunk::NAME,
+        of_decoder: false,
+        plan: |spec, tiles| fold_chunk::plan(spec, &tiles.fold_chunk),
     },
 ];
 

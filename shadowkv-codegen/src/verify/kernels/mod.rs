@@ -14,17 +14,22 @@ use crate::spec::Spec;
 mod attention;
 mod chunk_landmarks;
 mod decode_attention;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
 mod prefill_attention;
 mod reconstruct_keys;
+mod rings;
+mod rope_append;
 mod scores;
 mod select_chunks;
 mod selection;
 mod slots;
 mod sparse_attention;
+mod store_exact;
 
 /// What cases are made for.
 #[derive(Clone, Copy)]
@@ -210,6 +215,11 @@ pub struct LayerSketch {
 /// All kernels that have cases.
 pub const SUBJECTS: &[Subject] = &[
     Subject {
+        name: "rope_append",
+        cases: rope_append::cases,
+        layer: rope_append::layer,
+    },
+    Subject {
         name: "prefill_attention",
         cases: prefill_attention::cases,
         layer: prefill_attention::layer,
@@ -228,6 +238,16 @@ pub const SUBJECTS: &[Subject] = &[
         name: "chunk_landmarks",
         cases: chunk_landmarks::cases,
         layer: chunk_landmarks::layer,
+    },
+    Subject {
+        name: "store_exact",
+        cases: store_exact::cases,
+        layer: store_exact::layer,
+    },
+    Subject {
+        name: "offload_values",
+        cases: offload_values::cases,
+        layer: offload_values::layer,
     },
     Subject {
         name: "decode_attention",
@@ -258,6 +278,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "sparse_attention",
         cases: sparse_attention::cases,
         layer: sparse_attention::layer,
+    },
+    Subject {
+        name: "fold_chunk",
+        cases: fold_chunk::cases,
+        layer: fold_chunk::layer,
     },
 ];
 
