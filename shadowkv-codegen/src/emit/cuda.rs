@@ -22,13 +22,19 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "prelude.cuh",
     "spec.cuh",
     "rope.cuh",
+    "selection",
+    "embed.cu",
+    "rms_norm.cu",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",
+    "select_outliers.cu",
+    "silu_mul.cu",
     "landmark_score.cu",
     "select_chunks.cu",
     "gather_values.cu",
     "reconstruct_keys.cu",
+    "sample.cu",
 ];
 
 /// Emitted headers, in the order of inclusion.
@@ -42,6 +48,8 @@ struct PackageContext<'a> {
     storage: StorageContext,
     /// `1 / sqrt(head_dim)`, a C++ float literal.
     score_scale: String,
+    /// Epsilon of the norms, a C++ float literal; absent where the spec has no decoder.
+    norm_eps: Option<String>,
     rope: RopeContext,
 }
 
@@ -184,6 +192,10 @@ fn package_context(plan: &Plan) -> PackageContext<'_> {
             factors: storage_type(spec.shadowkv.storage.factors),
         },
         score_scale: float((1.0 / f64::from(spec.attention.head_dim).sqrt()) as f32),
+        norm_eps: spec
+            .decoder
+            .as_ref()
+            .map(|decoder| float(decoder.norm_eps as f32)),
         rope: RopeContext {
             description: rope_description(spec),
             rotary_dim: spec.rope.rotary_dim,

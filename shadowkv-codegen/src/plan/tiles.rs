@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    ChunkLandmarksTile, EmbedTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, ReconstructKeysTile, RmsNormTile, SampleTile, SelectChunksTile,
+    SelectOutliersTile, SiluMulTile,
 };
 use super::{KernelPlan, PlanError};
 use crate::spec::Spec;
@@ -57,12 +58,20 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
+    /// Tile of `embed`.
+    pub embed: EmbedTile,
+    /// Tile of `rms_norm`.
+    pub rms_norm: RmsNormTile,
     /// Tile of `key_gram`.
     pub key_gram: KeyGramTile,
     /// Tile of `key_project`.
     pub key_project: KeyProjectTile,
     /// Tile of `chunk_landmarks`.
     pub chunk_landmarks: ChunkLandmarksTile,
+    /// Tile of `select_outliers`.
+    pub select_outliers: SelectOutliersTile,
+    /// Tile of `silu_mul`.
+    pub silu_mul: SiluMulTile,
     /// Tile of `landmark_score`.
     pub landmark_score: LandmarkScoreTile,
     /// Tile of `select_chunks`.
@@ -71,19 +80,26 @@ pub struct Tiles {
     pub gather_values: GatherValuesTile,
     /// Tile of `reconstruct_keys`.
     pub reconstruct_keys: ReconstructKeysTile,
+    /// Tile of `sample`.
+    pub sample: SampleTile,
 }
 
 impl Tiles {
     /// The default tiles: each kernel's module says by which rule.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
         Tiles {
+            embed: EmbedTile::heuristic(spec),
+            rms_norm: RmsNormTile::heuristic(spec),
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
+            select_outliers: SelectOutliersTile::heuristic(),
+            silu_mul: SiluMulTile::heuristic(spec),
             landmark_score: LandmarkScoreTile::heuristic(),
             select_chunks: SelectChunksTile::heuristic(spec, limits),
             gather_values: GatherValuesTile::heuristic(),
             reconstruct_keys: ReconstructKeysTile::heuristic(spec, limits),
+            sample: SampleTile::heuristic(spec),
         }
     }
 }

@@ -12,14 +12,19 @@ use crate::plan::KernelPlan;
 use crate::spec::Spec;
 
 mod chunk_landmarks;
+mod embed;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
 mod reconstruct_keys;
+mod rms_norm;
+mod sample;
 mod scores;
 mod select_chunks;
+mod select_outliers;
 mod selection;
+mod silu_mul;
 mod slots;
 
 /// What cases are made for.
@@ -195,6 +200,16 @@ pub struct LayerSketch {
 /// All kernels that have cases.
 pub const SUBJECTS: &[Subject] = &[
     Subject {
+        name: "embed",
+        cases: embed::cases,
+        layer: embed::layer,
+    },
+    Subject {
+        name: "rms_norm",
+        cases: rms_norm::cases,
+        layer: rms_norm::layer,
+    },
+    Subject {
         name: "key_gram",
         cases: key_gram::cases,
         layer: key_gram::layer,
@@ -208,6 +223,16 @@ pub const SUBJECTS: &[Subject] = &[
         name: "chunk_landmarks",
         cases: chunk_landmarks::cases,
         layer: chunk_landmarks::layer,
+    },
+    Subject {
+        name: "select_outliers",
+        cases: select_outliers::cases,
+        layer: select_outliers::layer,
+    },
+    Subject {
+        name: "silu_mul",
+        cases: silu_mul::cases,
+        layer: silu_mul::layer,
     },
     Subject {
         name: "landmark_score",
@@ -228,6 +253,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "reconstruct_keys",
         cases: reconstruct_keys::cases,
         layer: reconstruct_keys::layer,
+    },
+    Subject {
+        name: "sample",
+        cases: sample::cases,
+        layer: sample::layer,
     },
 ];
 
