@@ -4,9 +4,10 @@
 //!
 //! 1. A logit that is not a number counts as minus infinity. Where no other is left, the token is -1 and its log
 //!    probability not a number.
-//! 2. A token's weight is `e^((logit - highest) / temperature)` in units of 2^-39, truncated, and 0 below `e^-27`. Sums of
-//!    weights are exact, whatever their order; tokens of weight 0 are left out from here on. The most probable tokens are
-//!    those with the highest logits, and of equal ones those with the lowest ids.
+//! 2. A token's weight is `e^((logit - highest) / temperature)` in units of 2^-39, truncated, and 0 below `e^-27`; the
+//!    inverse of the temperature is at most the largest `f32`. Sums of weights are exact, whatever their order; tokens of
+//!    weight 0 are left out from here on. The most probable tokens are those with the highest logits, and of equal ones
+//!    those with the lowest ids.
 //! 3. `top_k` keeps that many of the most probable tokens.
 //! 4. `top_p` keeps the fewest of the most probable tokens whose weights reach that share of the sum of what is left.
 //! 5. A random number below the sum of what is left then falls into the weight of one token, in the order of the ids. It

@@ -12,6 +12,7 @@ struct LaunchSizes {
     batch: u64,
     max_chunks: u64,
     max_tokens: u64,
+    query_rows: u64,
     sm_count: u64,
 }
 
@@ -22,6 +23,7 @@ impl LaunchSizes {
             .with("batch", self.batch)
             .with("max_chunks", self.max_chunks)
             .with("max_tokens", self.max_tokens)
+            .with("query_rows", self.query_rows)
             .with("sm_count", self.sm_count)
             .with("score_stride", stride)
             .with("store_chunks", self.batch * stride)
@@ -31,13 +33,22 @@ impl LaunchSizes {
 
 fn sizes() -> impl Strategy<Value = LaunchSizes> {
     let up_to = |most: u64| prop_oneof![1 => Just(1), 2 => 1..=64u64, 4 => 1..=most];
-    let all = (up_to(64), up_to(1 << 19), up_to(1 << 21), up_to(192));
-    all.prop_map(|(batch, max_chunks, max_tokens, sm_count)| LaunchSizes {
-        batch,
-        max_chunks,
-        max_tokens,
-        sm_count,
-    })
+    let all = (
+        up_to(64),
+        up_to(1 << 19),
+        up_to(1 << 21),
+        up_to(1 << 22),
+        up_to(192),
+    );
+    all.prop_map(
+        |(batch, max_chunks, max_tokens, query_rows, sm_count)| LaunchSizes {
+            batch,
+            max_chunks,
+            max_tokens,
+            query_rows,
+            sm_count,
+        },
+    )
 }
 
 proptest! {
@@ -55,12 +66,14 @@ fn of_every_spec() {
         batch: 3,
         max_chunks: 1 << 17,
         max_tokens: 1 << 20,
+        query_rows: 1 << 20,
         sm_count: 132,
     };
     let least = LaunchSizes {
         batch: 1,
         max_chunks: 1,
         max_tokens: 1,
+        query_rows: 1,
         sm_count: 1,
     };
     for case in specs() {
@@ -127,6 +140,10 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
             // Its blocks share whatever there is.
             "gather_values" => {}
             "reconstruct_keys" => reconstruct_keys(&launched),
+            "embed" | "rms_norm" => rows(&launched),
+            "silu_mul" => silu_mul(&launched),
+            "select_outliers" => select_outliers(&launched),
+            "sample" => sample(&launched),
             other => panic!("say here what covers the work of `{other}`"),
         }
     }
@@ -257,5 +274,43 @@ fn reconstruct_keys(launched: &Launched) {
     launched.holds(
         launched.value("COLUMN_TILES") * 8 == u64::from(attention.head_dim),
         "elements of a head",
+    );
+}
+
+/// One block copies or norms a row.
+fn rows(launched: &Launched) {
+    launched.holds(
+        launched.grid == [launched.sizes.query_rows, 1, 1],
+        "one block per row",
+    );
+    let [threads, units] = ["THREADS", "UNITS_PER_THREAD"].map(|name| launched.value(name));
+    launched.holds(
+        threads * units >= launched.value("UNITS")
+            && launched.value("UNITS") * 8 == launched.value("HIDDEN"),
+        "the elements of a row",
+    );
+}
+
+fn silu_mul(launched: &Launched) {
+    let [x, y, z] = launched.grid;
+    launched.holds((x, z) == (launched.sizes.query_rows, 1), "rows");
+    launched.holds(
+        y * launched.value("TILE_UNITS") * 8 >= launched.value("FFN"),
+        "the elements of a row",
+    );
+}
+
+fn select_outliers(launched: &Launched) {
+    let heads = u64::from(launched.spec.attention.kv_heads);
+    launched.holds(
+        launched.grid == [heads, launched.sizes.batch, 1],
+        "one block per KV head and sequence",
+    );
+}
+
+fn sample(launched: &Launched) {
+    launched.holds(
+        launched.grid == [launched.sizes.batch, 1, 1],
+        "one block per sequence",
     );
 }

@@ -35,12 +35,22 @@ mod generated {
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
-                let LaunchSizes { batch, max_chunks, max_tokens, sm_count } = *sizes;
+                let LaunchSizes { batch, max_chunks, max_tokens, query_rows, sm_count } = *sizes;
                 match name {
                     $($name => {
                         use $module as package;
                         // SAFETY: nothing is launched, and no pointer followed.
                         unsafe {
+                            package::embed(
+                                mock,
+                                package::EmbedSizes { query_rows },
+                                &marked!(package::EmbedArguments { token_ids, table, output }),
+                            )?;
+                            package::rms_norm(
+                                mock,
+                                package::RmsNormSizes { query_rows },
+                                &marked!(package::RmsNormArguments { x, residual, weight, output, add_x }),
+                            )?;
                             package::key_gram(
                                 mock,
                                 package::KeyGramSizes { batch, max_tokens, sm_count },
@@ -63,6 +73,19 @@ mod generated {
                                     k_pre, token_begin, first_chunk, chunk_count, store_begin, store_capacity, rope_table,
                                     landmarks, min_cosines
                                 }),
+                            )?;
+                            package::select_outliers(
+                                mock,
+                                package::SelectOutliersSizes { batch },
+                                &marked!(package::SelectOutliersArguments {
+                                    min_cosines, chunk_count, store_begin, store_capacity, outlier_chunks, outlier_count,
+                                    outlier_threshold, outlier_mask, outlier_capacity
+                                }),
+                            )?;
+                            package::silu_mul(
+                                mock,
+                                package::SiluMulSizes { query_rows },
+                                &marked!(package::SiluMulArguments { gate_up, output }),
                             )?;
                             package::landmark_score(
                                 mock,
@@ -95,6 +118,13 @@ mod generated {
                                 &marked!(package::ReconstructKeysArguments {
                                     factors, key_basis, store_begin, store_capacity, rope_table, missing_chunks,
                                     missing_slots, missing_count, key_slots
+                                }),
+                            )?;
+                            package::sample(
+                                mock,
+                                package::SampleSizes { batch },
+                                &marked!(package::SampleArguments {
+                                    logits, temperature, top_k, top_p, seed, step, token_ids, logprob
                                 }),
                             )
                         }
@@ -130,6 +160,7 @@ struct LaunchSizes {
     batch: u64,
     max_chunks: u64,
     max_tokens: u64,
+    query_rows: u64,
     sm_count: u64,
 }
 
@@ -138,6 +169,7 @@ const SIZES: LaunchSizes = LaunchSizes {
     batch: 3,
     max_chunks: 5000,
     max_tokens: 70_001,
+    query_rows: 47,
     sm_count: 132,
 };
 
@@ -180,6 +212,7 @@ fn every_function_reaches_its_kernel() {
         .with("batch", SIZES.batch)
         .with("max_chunks", SIZES.max_chunks)
         .with("max_tokens", SIZES.max_tokens)
+        .with("query_rows", SIZES.query_rows)
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
         let plan = case.plan();
@@ -274,12 +307,17 @@ fn nothing_to_do_is_no_launch() {
             ..SIZES
         }),
         [
+            "embed",
+            "rms_norm",
             "key_gram",
             "chunk_landmarks",
+            "select_outliers",
+            "silu_mul",
             "landmark_score",
             "select_chunks",
             "gather_values",
-            "reconstruct_keys"
+            "reconstruct_keys",
+            "sample"
         ]
     );
     assert_eq!(
@@ -288,12 +326,27 @@ fn nothing_to_do_is_no_launch() {
             ..SIZES
         }),
         [
+            "embed",
+            "rms_norm",
             "key_gram",
             "key_project",
+            "select_outliers",
+            "silu_mul",
             "select_chunks",
             "gather_values",
-            "reconstruct_keys"
+            "reconstruct_keys",
+            "sample"
         ]
+    );
+    let without_rows = launched(LaunchSizes {
+        query_rows: 0,
+        ..SIZES
+    });
+    let of_rows = ["embed", "rms_norm", "silu_mul"];
+    assert!(
+        without_rows
+            .iter()
+            .all(|kernel| !of_rows.contains(&kernel.as_str()))
     );
 }
 

@@ -11,6 +11,8 @@ use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
 const REFUSED: &[(&str, &str, &[u32])] = &[
+    ("embed", "warps", &[33]),
+    ("rms_norm", "warps", &[3, 33]),
     ("key_gram", "tile", &[16, 100, 288]),
     ("key_gram", "warps_rows", &[3, 16]),
     ("key_gram", "warps_columns", &[3, 16]),
@@ -27,6 +29,10 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("chunk_landmarks", "tile_chunks", &[1026]),
     ("chunk_landmarks", "tile_heads", &[5]),
     ("chunk_landmarks", "warps", &[3, 64]),
+    ("select_outliers", "warps", &[3, 32]),
+    ("select_outliers", "keys_shared", &[2, 770, 65540]),
+    ("silu_mul", "warps", &[33]),
+    ("silu_mul", "units", &[5]),
     ("landmark_score", "warps", &[17]),
     ("select_chunks", "warps", &[3, 32]),
     ("select_chunks", "split_chunks", &[]),
@@ -37,6 +43,8 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("reconstruct_keys", "warps", &[17]),
     ("reconstruct_keys", "panel", &[8, 56, 320]),
     ("reconstruct_keys", "blocks_per_sm", &[]),
+    ("sample", "warps", &[3, 64]),
+    ("sample", "kept", &[2, 4098, 65540]),
 ];
 
 fn glm4() -> &'static Spec {

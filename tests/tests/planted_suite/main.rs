@@ -22,9 +22,14 @@ mod judge;
 mod plant;
 
 mod chunk_landmarks;
+mod embed;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
 mod reconstruct_keys;
+mod rms_norm;
+mod sample;
 mod select_chunks;
+mod select_outliers;
+mod silu_mul;

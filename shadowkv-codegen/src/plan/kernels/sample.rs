@@ -37,13 +37,13 @@ pub struct SampleTile {
 }
 
 impl SampleTile {
-    /// As many warps as there are, since one multiprocessor alone reads a row; 4096 tokens hold what `top_k` and `top_p`
-    /// leave of a usual distribution. Small vocabularies need less.
+    /// As many warps as a block can have, since one multiprocessor alone reads a row; 4096 tokens hold what `top_k` and
+    /// `top_p` leave of a usual distribution. Small vocabularies need less.
     pub fn heuristic(spec: &Spec) -> SampleTile {
-        let vocab = spec.decoder.as_ref().map_or(0, |decoder| decoder.vocab);
+        let vocab = spec.decoder.as_ref().map_or(1, |decoder| decoder.vocab);
         SampleTile {
-            warps: vocab.div_ceil(256).next_power_of_two().clamp(4, MAX_WARPS),
-            kept: 4096.min(vocab.next_multiple_of(4)).max(4),
+            warps: MAX_WARPS,
+            kept: 4096.min(vocab.next_multiple_of(4)),
         }
     }
 }

@@ -3,7 +3,8 @@
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
-    /// Divisor of the logits; the most probable token if it is not above 0.
+    /// Divisor of the logits, whose inverse is an `f32`: none above the largest of these. The most probable token if it is
+    /// not above 0.
     pub temperature: f64,
     /// Most tokens that may be drawn; all if not above 0.
     pub top_k: i64,
@@ -40,7 +41,7 @@ pub fn distribution(logits: &[f64], choice: &Choice) -> Vec<(usize, f64)> {
         *logit = if tokens_are_equal(choice.temperature) {
             1.0
         } else {
-            (below / choice.temperature.max(f64::MIN_POSITIVE)).exp()
+            (below / choice.temperature.max(1.0 / f64::from(f32::MAX))).exp()
         };
     }
     normalise(&mut tokens);
