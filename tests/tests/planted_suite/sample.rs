@@ -26,20 +26,19 @@ fn filters() -> Vec<Bug> {
             MANY,
             &["top k, then top p"],
         )
-        .remove(
-            "sum = block_sum(above, scratch) + cut.ties * softmax.weight(logit_of(cut.lowest));",
+        .replace(
+            "share_of(share.total, top_p) : most",
+            "share_of(sum, top_p) : most",
         )
         .caught_by(&[Sign::Choice("token_ids")]),
         bug("top p before top k", MANY, &["top k, then top p"])
             .replace(
-                "if (top_k > 0) {
-      cut =",
-                "if (top_k > 0 && !(top_p < 1.0f)) {
-      cut =",
+                "for (bool by_weight = top_k <= 0;;",
+                "for (bool by_weight = top_k <= 0 || top_p < 1.0f;;",
             )
             .caught_by(&[Sign::Choice("token_ids")]),
-        bug("ties of the last token all in", MANY, &["top k"])
-            .replace("return {top, u32(wanted)};", "return {top - 1, 0};")
+        bug("ties of the last token left out", MANY, &["top k"])
+            .replace("return {top, ties};", "return {top, 0};")
             .caught_by(&[Sign::Choice("token_ids")]),
         bug("one token short of the share", MANY, &["top p"])
             .replace("u32 ties = 1;", "u32 ties = 0;")
