@@ -93,7 +93,7 @@ impl Tiles {
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
-            select_outliers: SelectOutliersTile::heuristic(),
+            select_outliers: SelectOutliersTile::heuristic(limits),
             silu_mul: SiluMulTile::heuristic(spec),
             landmark_score: LandmarkScoreTile::heuristic(),
             select_chunks: SelectChunksTile::heuristic(spec, limits),

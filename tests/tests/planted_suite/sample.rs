@@ -74,10 +74,14 @@ fn draws() -> Vec<Bug> {
             "u32(four.first + i)",
         )
         .caught_by(&[Sign::Choice("token_ids")]),
-        bug("products and sums fused", MANY, &["any token"])
-            .replace("return __fadd_rn(a, b);", "return a + b;")
-            .replace("return __fmul_rn(a, b);", "return a * b;")
-            .caught_by(&[Sign::Value("logprob")]),
+        bug(
+            "products and sums fused",
+            MANY,
+            &["token", "top", "one sequence"],
+        )
+        .replace("return __fadd_rn(a, b);", "return a + b;")
+        .replace("return __fmul_rn(a, b);", "return a * b;")
+        .caught_by(&[Sign::Value("logprob")]),
         bug("the probability at the temperature", MANY, &["any token"])
             .replace(
                 "ln_of(block_sum(unmodified_sum, scratch))",

@@ -46,8 +46,8 @@ pub(super) fn plan(decoder: &Decoder, tile: EmbedTile) -> Result<KernelPlan, Pla
         entry: format!("{NAME}_bf16_hidden{hidden}_vocab{vocab}"),
         summary: "The embedding of every token.",
         notes: vec![
-            "A token that is not in the vocabulary gets a row of NaN: nothing is read outside the table, and the mistake shows".into(),
-            "in whatever is computed from it.".into(),
+            "A token that is not in the vocabulary gets a row of what is not a number: nothing is read outside the table, and the".into(),
+            "mistake shows in whatever is computed from it.".into(),
             String::new(),
             "token_ids [query_rows] i32, table [vocab, hidden] bf16 -> output [query_rows, hidden] bf16. One block per row.".into(),
         ],

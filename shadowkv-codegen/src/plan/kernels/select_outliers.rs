@@ -5,6 +5,7 @@ use shadowkv_runtime::manifest::{Access, Dtype};
 
 use super::super::arguments::store_rows;
 use super::super::builder::{Builder, shape};
+use super::super::tiles::Limits;
 use super::super::{KernelPlan, PlanError, entry_suffix};
 use super::{constant, require};
 use crate::spec::Spec;
@@ -33,10 +34,13 @@ pub struct SelectOutliersTile {
 
 impl SelectOutliersTile {
     /// 16384 chunks are 131072 tokens at 8 a chunk; two such blocks share a multiprocessor of 164 KiB.
-    pub fn heuristic() -> SelectOutliersTile {
+    pub fn heuristic(limits: &Limits) -> SelectOutliersTile {
+        let warps = 16;
+        let others = (1 << RADIX_BITS) + scalars(warps);
+        let room = (limits.shared_bytes_per_block / 4).saturating_sub(others) / 4 * 4;
         SelectOutliersTile {
-            warps: 16,
-            keys_shared: 16_384,
+            warps,
+            keys_shared: room.clamp(4, 16_384),
         }
     }
 }
