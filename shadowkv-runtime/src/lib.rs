@@ -10,3 +10,4 @@ pub mod env;
 pub mod launch;
 pub mod manifest;
 pub mod nvrtc;
+pub mod sampling;

@@ -24,11 +24,16 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "rope.cuh",
     "landmark.cuh",
     "attention.cuh",
+    "selection",
+    "embed.cu",
+    "rms_norm.cu",
     "rope_append.cu",
     "prefill_attention.cu",
+    "silu_mul.cu",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",
+    "select_outliers.cu",
     "store_exact.cu",
     "offload_values.cu",
     "decode_attention.cu",
@@ -38,6 +43,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "reconstruct_keys.cu",
     "sparse_attention.cu",
     "fold_chunk.cu",
+    "sample.cu",
 ];
 
 /// Emitted headers, in the order of inclusion.
@@ -57,6 +63,8 @@ struct PackageContext<'a> {
     storage: StorageContext,
     /// `1 / sqrt(head_dim)`, a C++ float literal.
     score_scale: String,
+    /// Epsilon of the norms, a C++ float literal; absent where the spec has no decoder.
+    norm_eps: Option<String>,
     rope: RopeContext,
 }
 
@@ -200,6 +208,10 @@ fn package_context(plan: &Plan) -> PackageContext<'_> {
             factors: storage_type(spec.shadowkv.storage.factors),
         },
         score_scale: float((1.0 / f64::from(spec.attention.head_dim).sqrt()) as f32),
+        norm_eps: spec
+            .decoder
+            .as_ref()
+            .map(|decoder| float(decoder.norm_eps as f32)),
         rope: RopeContext {
             description: rope_description(spec),
             rotary_dim: spec.rope.rotary_dim,

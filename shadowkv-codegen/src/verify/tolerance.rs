@@ -21,6 +21,12 @@
 //! | `reconstruct_keys`: `key_slots` | [`tensor_sum`] over the rank, then [`rotation`] |
 //! | `decode_attention`, `sparse_attention`: `output` | weights off by [`tensor_sum`] over head_dim, [`EXP`] and [`BF16_ROUND`]; [`tensor_sum`] and [`float_sum`] over the tokens |
 //! | `fold_chunk` | those of `key_project` and `chunk_landmarks`; none, bits, for the rest |
+//! | `embed` | none: bits |
+//! | `rms_norm`: `residual` | none: one rounding |
+//! | `rms_norm`: `output` | half of [`float_sum`] over hidden, [`INVERSE_ROOT`], and four roundings |
+//! | `select_outliers` | none: cosines and ties are exact |
+//! | `silu_mul` | [`EXP`] and its argument's scaling, [`RECIPROCAL`], four roundings, and [`FLUSHED`] |
+//! | `sample` | none: bits of the runtime's function; both draw what the oracle does within [`draw`] |
 
 /// Unit roundoff of `f32`: half the spacing of numbers just above a power of two.
 pub const ROUND: f64 = 5.960_464_477_539_063e-8; // 2^-24
@@ -53,6 +59,19 @@ pub const LN: f64 = 8.0 * ROUND;
 
 /// Relative error of an approximate `1 / sqrt(x)`.
 pub const INVERSE_ROOT: f64 = 4.0 * ROUND;
+
+/// Relative error of an approximate `1 / x`.
+pub const RECIPROCAL: f64 = 4.0 * ROUND;
+
+/// What an approximate function makes 0: a subnormal result.
+pub const FLUSHED: f64 = 1.175_494_350_822_287_5e-38; // 2^-126
+
+/// What a sum of `tokens` weights of `sample` may be off by, as a share of the sum of all, and so any edge between two
+/// tokens: each weight by what its exponent of at most 27 is, which is rounded three times, and by the exponential; and all
+/// by their truncation to 2^-39 of the largest.
+pub fn draw(tokens: usize) -> f64 {
+    2.0 * (27.0 * 3.0 * ROUND + EXP + tokens as f64 * 2.0_f64.powi(-39))
+}
 
 /// A sum of `terms` products in tensor cores, whose magnitude `sum |a b|` is at most `magnitude`.
 ///
@@ -92,6 +111,7 @@ mod tests {
         assert_eq!(ROUND, 2.0_f64.powi(-24));
         assert_eq!(TENSOR_PASS, 2.0_f64.powi(-22));
         assert_eq!(BF16_ROUND, 2.0_f64.powi(-8));
+        assert_eq!(FLUSHED, 2.0_f64.powi(-126));
     }
 
     #[test]

@@ -15,6 +15,7 @@ struct LaunchSizes {
     max_tokens: u64,
     max_window: u64,
     outlier_capacity: u64,
+    query_rows: u64,
     sm_count: u64,
 }
 
@@ -24,14 +25,12 @@ impl LaunchSizes {
         Sizes::new()
             .with("batch", self.batch)
             .with("cache_rows", self.batch * self.max_tokens)
-            .with("max_queries", self.max_tokens)
             .with("max_chunks", self.max_chunks)
             .with("max_queries", self.max_queries)
             .with("max_tokens", self.max_tokens)
-            .with("outlier_capacity", self.outlier_capacity)
-            .with("query_rows", self.batch * self.max_queries)
             .with("max_window", self.max_window)
             .with("outlier_capacity", self.outlier_capacity)
+            .with("query_rows", self.query_rows)
             .with("sm_count", self.sm_count)
             .with("score_stride", stride)
             .with("store_chunks", self.batch * stride)
@@ -41,33 +40,25 @@ impl LaunchSizes {
 
 fn sizes() -> impl Strategy<Value = LaunchSizes> {
     let up_to = |most: u64| prop_oneof![1 => Just(1), 2 => 1..=64u64, 4 => 1..=most];
-    let all = (
-        up_to(64),
-        up_to(1 << 19),
-        up_to(1 << 21),
-        up_to(1 << 21),
-        0..200u64,
-        up_to(192),
-    );
-    all.prop_map(
-        |(batch, max_chunks, max_queries, max_tokens, outlier_capacity, sm_count)| LaunchSizes {
+    let chunks = (up_to(1 << 19), 0..512u64);
+    let queries = (up_to(1 << 21), up_to(1 << 22));
+    let tokens = (up_to(1 << 21), up_to(4096));
+    let all = (up_to(64), chunks, queries, tokens, up_to(192));
+    all.prop_map(|(batch, chunks, queries, tokens, sm_count)| {
+        let (max_chunks, outlier_capacity) = chunks;
+        let (max_queries, query_rows) = queries;
+        let (max_tokens, max_window) = tokens;
+        LaunchSizes {
             batch,
             max_chunks,
             max_queries,
             max_tokens,
-    let chunks = (up_to(1 << 19), up_to(512));
-    let tokens = (up_to(1 << 21), up_to(4096));
-    let all = (up_to(64), chunks, tokens, up_to(192));
-    all.prop_map(
-        |(batch, (max_chunks, outlier_capacity), (max_tokens, max_window), sm_count)| LaunchSizes {
-            batch,
-            max_chunks,
-            max_tokens,
             max_window,
             outlier_capacity,
+            query_rows,
             sm_count,
-        },
-    )
+        }
+    })
 }
 
 proptest! {
@@ -88,6 +79,7 @@ fn of_every_spec() {
         max_tokens: 1 << 20,
         max_window: 500,
         outlier_capacity: 48,
+        query_rows: 1 << 20,
         sm_count: 132,
     };
     let least = LaunchSizes {
@@ -95,9 +87,9 @@ fn of_every_spec() {
         max_chunks: 1,
         max_queries: 1,
         max_tokens: 1,
-        outlier_capacity: 0,
         max_window: 1,
-        outlier_capacity: 1,
+        outlier_capacity: 0,
+        query_rows: 1,
         sm_count: 1,
     };
     for case in specs() {
@@ -175,6 +167,10 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
                 attention(&launched, chunks * chunk_size + sizes.max_window);
             }
             "fold_chunk" => fold_chunk(&launched),
+            "embed" | "rms_norm" => rows(&launched),
+            "silu_mul" => silu_mul(&launched),
+            "select_outliers" => select_outliers(&launched),
+            "sample" => sample(&launched),
             other => panic!("say here what covers the work of `{other}`"),
         }
     }
@@ -183,7 +179,7 @@ fn covered(plan: &Plan, sizes: LaunchSizes) {
 fn prefill_attention(launched: &Launched) {
     let [x, y, z] = launched.grid;
     let attention = &launched.spec.attention;
-    let rows = launched.sizes.max_tokens * u64::from(attention.gqa_ratio);
+    let rows = launched.sizes.max_queries * u64::from(attention.gqa_ratio);
     launched.holds(
         x * launched.value("TILE_ROWS") >= rows,
         "query heads of the new tokens",
@@ -410,5 +406,43 @@ fn attention(launched: &Launched, tokens: u64) {
     launched.holds(
         most * group * 4 <= launched.value("SHARED_BYTES"),
         "weights",
+    );
+}
+
+/// One block copies or norms a row.
+fn rows(launched: &Launched) {
+    launched.holds(
+        launched.grid == [launched.sizes.query_rows, 1, 1],
+        "one block per row",
+    );
+    let [threads, units] = ["THREADS", "UNITS_PER_THREAD"].map(|name| launched.value(name));
+    launched.holds(
+        threads * units >= launched.value("UNITS")
+            && launched.value("UNITS") * 8 == launched.value("HIDDEN"),
+        "the elements of a row",
+    );
+}
+
+fn silu_mul(launched: &Launched) {
+    let [x, y, z] = launched.grid;
+    launched.holds((x, z) == (launched.sizes.query_rows, 1), "rows");
+    launched.holds(
+        y * launched.value("TILE_UNITS") * 8 >= launched.value("FFN"),
+        "the elements of a row",
+    );
+}
+
+fn select_outliers(launched: &Launched) {
+    let heads = u64::from(launched.spec.attention.kv_heads);
+    launched.holds(
+        launched.grid == [heads, launched.sizes.batch, 1],
+        "one block per KV head and sequence",
+    );
+}
+
+fn sample(launched: &Launched) {
+    launched.holds(
+        launched.grid == [launched.sizes.batch, 1, 1],
+        "one block per sequence",
     );
 }

@@ -35,15 +35,24 @@ mod generated {
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
-                let LaunchSizes { batch, max_chunks, max_queries, max_tokens, outlier_capacity, sm_count } = *sizes;
                 let LaunchSizes {
-                    batch, max_chunks, max_queries, max_tokens, max_window, outlier_capacity, sm_count,
+                    batch, max_chunks, max_queries, max_tokens, max_window, outlier_capacity, query_rows, sm_count,
                 } = *sizes;
                 match name {
                     $($name => {
                         use $module as package;
                         // SAFETY: nothing is launched, and no pointer followed.
                         unsafe {
+                            package::embed(
+                                mock,
+                                package::EmbedSizes { query_rows },
+                                &marked!(package::EmbedArguments { token_ids, table, output }),
+                            )?;
+                            package::rms_norm(
+                                mock,
+                                package::RmsNormSizes { query_rows },
+                                &marked!(package::RmsNormArguments { x, residual, weight, output, add_x }),
+                            )?;
                             package::rope_append(
                                 mock,
                                 package::RopeAppendSizes { batch, max_queries },
@@ -58,6 +67,11 @@ mod generated {
                                 &marked!(package::PrefillAttentionArguments {
                                     queries, keys, values, query_begin, query_count, token_count, row_begin, output
                                 }),
+                            )?;
+                            package::silu_mul(
+                                mock,
+                                package::SiluMulSizes { query_rows },
+                                &marked!(package::SiluMulArguments { gate_up, output }),
                             )?;
                             package::key_gram(
                                 mock,
@@ -80,6 +94,14 @@ mod generated {
                                 &marked!(package::ChunkLandmarksArguments {
                                     k_pre, token_begin, first_chunk, chunk_count, store_begin, store_capacity, rope_table,
                                     landmarks, min_cosines
+                                }),
+                            )?;
+                            package::select_outliers(
+                                mock,
+                                package::SelectOutliersSizes { batch },
+                                &marked!(package::SelectOutliersArguments {
+                                    min_cosines, chunk_count, store_begin, store_capacity, outlier_chunks, outlier_count,
+                                    outlier_threshold, outlier_mask, outlier_capacity
                                 }),
                             )?;
                             package::store_exact(
@@ -157,6 +179,13 @@ mod generated {
                                     min_cosines, outlier_mask, host_values, outlier_chunks, outlier_count, outlier_keys,
                                     outlier_values, outlier_capacity
                                 }),
+                            )?;
+                            package::sample(
+                                mock,
+                                package::SampleSizes { batch },
+                                &marked!(package::SampleArguments {
+                                    logits, temperature, top_k, top_p, seed, step, token_ids, logprob
+                                }),
                             )
                         }
                     })*
@@ -194,6 +223,7 @@ struct LaunchSizes {
     max_tokens: u64,
     max_window: u64,
     outlier_capacity: u64,
+    query_rows: u64,
     sm_count: u64,
 }
 
@@ -203,11 +233,9 @@ const SIZES: LaunchSizes = LaunchSizes {
     max_chunks: 5000,
     max_queries: 901,
     max_tokens: 70_001,
-    outlier_capacity: 77,
-    max_queries: 9001,
-    max_tokens: 70_001,
     max_window: 187,
-    outlier_capacity: 49,
+    outlier_capacity: 77,
+    query_rows: 47,
     sm_count: 132,
 };
 
@@ -253,6 +281,7 @@ fn every_function_reaches_its_kernel() {
         .with("max_tokens", SIZES.max_tokens)
         .with("max_window", SIZES.max_window)
         .with("outlier_capacity", SIZES.outlier_capacity)
+        .with("query_rows", SIZES.query_rows)
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
         let plan = case.plan();
@@ -340,54 +369,40 @@ fn nothing_to_do_is_no_launch() {
             .map(|launch| launch.kernel)
             .collect::<Vec<_>>()
     };
+    let all = launched(SIZES);
+    let without = |left_out: &[&str]| -> Vec<String> {
+        let stays = |kernel: &&String| !left_out.contains(&kernel.as_str());
+        all.iter().filter(stays).cloned().collect()
+    };
     // Without tokens there are still a Gram matrix and outputs to be zeroed, and without chunks lists to be emptied.
+    let no_tokens = LaunchSizes {
+        max_tokens: 0,
+        ..SIZES
+    };
+    assert_eq!(launched(no_tokens), without(&["key_project"]));
+    let no_chunks = LaunchSizes {
+        max_chunks: 0,
+        ..SIZES
+    };
     assert_eq!(
-        launched(LaunchSizes {
-            max_tokens: 0,
-            ..SIZES
-        }),
-        [
-            "rope_append",
-            "key_gram",
-            "chunk_landmarks",
-            "store_exact",
-            "offload_values",
-            "prefill_attention",
-            "key_gram",
-            "chunk_landmarks",
-            "decode_attention",
-            "landmark_score",
-            "select_chunks",
-            "gather_values",
-            "reconstruct_keys",
-            "sparse_attention"
-            "fold_chunk"
-        ]
+        launched(no_chunks),
+        without(&["chunk_landmarks", "landmark_score"])
     );
+    let no_queries = LaunchSizes {
+        max_queries: 0,
+        ..SIZES
+    };
     assert_eq!(
-        launched(LaunchSizes {
-            max_chunks: 0,
-            ..SIZES
-        }),
-        [
-            "prefill_attention",
-            "key_gram",
-            "key_project",
-            "decode_attention",
-            "select_chunks",
-            "gather_values",
-            "reconstruct_keys",
-            "sparse_attention"
-            "rope_append",
-            "key_gram",
-            "key_project",
-            "store_exact",
-            "offload_values",
-            "select_chunks",
-            "gather_values",
-            "reconstruct_keys",
-            "fold_chunk"
-        ]
+        launched(no_queries),
+        without(&["rope_append", "prefill_attention"])
+    );
+    let no_rows = LaunchSizes {
+        query_rows: 0,
+        ..SIZES
+    };
+    assert_eq!(
+        launched(no_rows),
+        without(&["embed", "rms_norm", "silu_mul"])
     );
 }
 

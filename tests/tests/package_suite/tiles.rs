@@ -11,6 +11,8 @@ use shadowkv_tests::{random, shipped, specs};
 
 /// Values that each field refuses besides 0, in the default tiles of GLM-4.
 const REFUSED: &[(&str, &str, &[u32])] = &[
+    ("embed", "warps", &[33]),
+    ("rms_norm", "warps", &[3, 33]),
     ("rope_append", "tile_tokens", &[193]),
     ("rope_append", "warps", &[33]),
     ("rope_append", "loads", &[9]),
@@ -20,6 +22,8 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("prefill_attention", "stages", &[1, 9]),
     ("prefill_attention", "held_steps", &[2, 9]),
     ("prefill_attention", "blocks_per_sm", &[33]),
+    ("silu_mul", "warps", &[33]),
+    ("silu_mul", "units", &[5]),
     ("key_gram", "tile", &[16, 100, 288]),
     ("key_gram", "warps_rows", &[3, 16]),
     ("key_gram", "warps_columns", &[3, 16]),
@@ -36,6 +40,8 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("chunk_landmarks", "tile_chunks", &[1026]),
     ("chunk_landmarks", "tile_heads", &[5]),
     ("chunk_landmarks", "warps", &[3, 64]),
+    ("select_outliers", "warps", &[3, 32]),
+    ("select_outliers", "keys_shared", &[2, 770, 65540]),
     ("store_exact", "tile_chunks", &[1025]),
     ("store_exact", "warps", &[33]),
     ("store_exact", "loads", &[9]),
@@ -64,6 +70,8 @@ const REFUSED: &[(&str, &str, &[u32])] = &[
     ("fold_chunk", "tile_rank", &[8, 24, 144]),
     ("fold_chunk", "step", &[8, 24, 1040]),
     ("fold_chunk", "stages", &[1, 9]),
+    ("sample", "warps", &[3, 64]),
+    ("sample", "kept", &[2, 4098, 65540]),
 ];
 
 fn glm4() -> &'static Spec {

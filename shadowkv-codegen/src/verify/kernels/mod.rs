@@ -14,6 +14,7 @@ use crate::spec::Spec;
 mod attention;
 mod chunk_landmarks;
 mod decode_attention;
+mod embed;
 mod fold_chunk;
 mod gather_values;
 mod key_gram;
@@ -23,10 +24,14 @@ mod offload_values;
 mod prefill_attention;
 mod reconstruct_keys;
 mod rings;
+mod rms_norm;
 mod rope_append;
+mod sample;
 mod scores;
 mod select_chunks;
+mod select_outliers;
 mod selection;
+mod silu_mul;
 mod slots;
 mod sparse_attention;
 mod store_exact;
@@ -215,6 +220,16 @@ pub struct LayerSketch {
 /// All kernels that have cases.
 pub const SUBJECTS: &[Subject] = &[
     Subject {
+        name: "embed",
+        cases: embed::cases,
+        layer: embed::layer,
+    },
+    Subject {
+        name: "rms_norm",
+        cases: rms_norm::cases,
+        layer: rms_norm::layer,
+    },
+    Subject {
         name: "rope_append",
         cases: rope_append::cases,
         layer: rope_append::layer,
@@ -223,6 +238,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "prefill_attention",
         cases: prefill_attention::cases,
         layer: prefill_attention::layer,
+    },
+    Subject {
+        name: "silu_mul",
+        cases: silu_mul::cases,
+        layer: silu_mul::layer,
     },
     Subject {
         name: "key_gram",
@@ -238,6 +258,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "chunk_landmarks",
         cases: chunk_landmarks::cases,
         layer: chunk_landmarks::layer,
+    },
+    Subject {
+        name: "select_outliers",
+        cases: select_outliers::cases,
+        layer: select_outliers::layer,
     },
     Subject {
         name: "store_exact",
@@ -283,6 +308,11 @@ pub const SUBJECTS: &[Subject] = &[
         name: "fold_chunk",
         cases: fold_chunk::cases,
         layer: fold_chunk::layer,
+    },
+    Subject {
+        name: "sample",
+        cases: sample::cases,
+        layer: sample::layer,
     },
 ];
 
