@@ -97,10 +97,10 @@ fn places() -> Vec<Bug> {
             SMALL,
             &["no outliers"],
         )
-        .replace("+ place % CHUNK_SIZE)", "+ place % CHUNK_SIZE * 0)")
+        .replace("+ place % CHUNK_SIZE;", "+ place % CHUNK_SIZE * 0;")
         .caught_by(&[Sign::Value("output")]),
         bug("slots as many as are selected", SMALL, &["no outliers"])
-            .replace("i64(RESIDENT_CHUNKS) *", "i64(SELECTED_CHUNKS) *")
+            .replace("list * RESIDENT_CHUNKS", "list * SELECTED_CHUNKS")
             .caught_by(&[Sign::Finding("uninitialised read")]),
         bug(
             "room for as many outliers as there are",
@@ -109,7 +109,7 @@ fn places() -> Vec<Bug> {
         )
         .replace(
             "list * args.outlier_capacity * (CHUNK_SIZE * HEAD_DIM)",
-            "list * outliers * (CHUNK_SIZE * HEAD_DIM)",
+            "list * (selected_begin / CHUNK_SIZE) * (CHUNK_SIZE * HEAD_DIM)",
         )
         .caught_by(&[Sign::Finding("uninitialised read")]),
         bug("values from the slots of keys", ODD_ROWS, &["no outliers"])

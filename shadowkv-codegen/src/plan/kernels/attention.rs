@@ -11,6 +11,9 @@ use crate::spec::Spec;
 /// Tokens of one mma row tile: what a warp multiplies at a time.
 const TILE_TOKENS: u32 = 16;
 
+/// mma steps over 8 query heads and 16 elements whose queries a warp holds in registers.
+const HELD_STEPS: u32 = 16;
+
 /// Shared memory that the default tile stays within: two blocks of any GPU's multiprocessor.
 const SHARED_AIM: u32 = 48 * 1024;
 
@@ -65,12 +68,24 @@ fn slot_bytes(spec: &Spec, warps: u32) -> u32 {
     warps * TILE_TOKENS * pitch_units(spec) * UNIT_BYTES
 }
 
-/// Bytes of the ring of tiles; later, in its place, of the warps' sums, then of the spans' weights.
+/// Bytes of the queries that stay in shared memory: where heads are wide and many, registers hold the sums alone. The
+/// header's `STAYING_ROWS` follows the same rule.
+fn staying_bytes(spec: &Spec) -> u32 {
+    let tiles = spec.attention.gqa_ratio.div_ceil(8);
+    if tiles * spec.attention.head_dim.div_ceil(16) > HELD_STEPS {
+        tiles * 8 * pitch_units(spec) * UNIT_BYTES
+    } else {
+        0
+    }
+}
+
+/// Bytes of the ring of tiles and of the queries that stay; later, in their place, of the warps' sums, then of the spans'
+/// weights.
 fn shared_bytes(spec: &Spec, tile: SpanAttentionTile) -> u32 {
     let group = spec.attention.gqa_ratio;
     let sums = tile.warps * group * spec.attention.head_dim.next_multiple_of(32) * 4;
     let weights = tile.max_spans * group * 4;
-    (tile.slots * slot_bytes(spec, tile.warps))
+    (tile.slots * slot_bytes(spec, tile.warps) + staying_bytes(spec))
         .max(sums)
         .max(weights)
 }
@@ -165,32 +180,6 @@ impl Spans {
         )
     }
 
-    /// Workspace for `spans` spans of a list, and the arrival counters.
-    pub(super) fn workspace(
-        &self,
-        build: Builder,
-        spec: &Spec,
-        spans: &str,
-    ) -> Result<[Argument; 2], PlanError> {
-        let kv_heads = spec.attention.kv_heads;
-        Ok([
-            build.pointer(
-                "workspace",
-                Dtype::F32,
-                Access::ReadWrite,
-                shape!["batch", kv_heads, spans, span_floats(spec)],
-                "partial results of the spans, where a list has several; contents do not matter",
-            )?,
-            build.pointer(
-                "arrivals",
-                Dtype::U32,
-                Access::ReadWrite,
-                shape!["batch", kv_heads],
-                "arrival counters: 0 before the first launch, and 0 again after every launch",
-            )?,
-        ])
-    }
-
     /// Bytes of the partial results of all lists, each of `spans` spans, written once and read once: a list of a single span
     /// has none.
     pub(super) fn partial_bytes(&self, spec: &Spec, spans: &str) -> String {
@@ -199,6 +188,31 @@ impl Spans {
             spec.attention.kv_heads * self.span_bytes
         )
     }
+}
+
+/// Workspace for `spans` spans of a list, and the arrival counters.
+pub(super) fn workspace(
+    build: Builder,
+    spec: &Spec,
+    spans: &str,
+) -> Result<[Argument; 2], PlanError> {
+    let kv_heads = spec.attention.kv_heads;
+    Ok([
+        build.pointer(
+            "workspace",
+            Dtype::F32,
+            Access::ReadWrite,
+            shape!["batch", kv_heads, spans, span_floats(spec)],
+            "partial results of the spans, where a list has several; contents do not matter",
+        )?,
+        build.pointer(
+            "arrivals",
+            Dtype::U32,
+            Access::ReadWrite,
+            shape!["batch", kv_heads],
+            "arrival counters: 0 before the first launch, and 0 again after every launch",
+        )?,
+    ])
 }
 
 /// This step's queries of all heads, or what attention makes of them.

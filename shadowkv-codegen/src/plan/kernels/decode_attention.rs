@@ -4,7 +4,7 @@ use shadowkv_runtime::manifest::Access;
 
 use super::super::builder::Builder;
 use super::super::{KernelPlan, PlanError, entry_suffix};
-use super::attention::{SpanAttentionTile, Spans, notes, one_per_sequence, query_bytes};
+use super::attention::{SpanAttentionTile, Spans, notes, one_per_sequence, query_bytes, workspace};
 use crate::spec::Spec;
 
 pub(super) const NAME: &str = "decode_attention";
@@ -44,7 +44,7 @@ pub(super) fn plan(spec: &Spec, tile: SpanAttentionTile) -> Result<KernelPlan, P
             "weighted sums of the values",
         )?,
     ];
-    arguments.extend(spans.workspace(build, spec, &count)?);
+    arguments.extend(workspace(build, spec, &count)?);
     let queries = query_bytes(spec);
     let partials = spans.partial_bytes(spec, &count);
     let mut text = vec![

@@ -4,15 +4,11 @@ use shadowkv_runtime::manifest::{Access, Dtype};
 
 use super::super::builder::{Builder, shape};
 use super::super::{KernelPlan, PlanError, entry_suffix};
-use super::attention::{SpanAttentionTile, Spans, notes, one_per_sequence, query_bytes};
+use super::attention::{SpanAttentionTile, Spans, notes, one_per_sequence, query_bytes, workspace};
 use crate::spec::Spec;
 
 pub(super) const NAME: &str = "sparse_attention";
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one list of constants, arguments and texts"
-)]
 pub(super) fn plan(spec: &Spec, tile: SpanAttentionTile) -> Result<KernelPlan, PlanError> {
     let build = Builder { kernel: NAME };
     let kv_heads = spec.attention.kv_heads;
@@ -47,7 +43,7 @@ pub(super) fn plan(spec: &Spec, tile: SpanAttentionTile) -> Result<KernelPlan, P
         build.token_count()?,
         one_per_sequence(build, "output", spec, Access::Write, "weighted sums of the values")?,
     ];
-    arguments.extend(spans.workspace(build, spec, &count)?);
+    arguments.extend(workspace(build, spec, &count)?);
     arguments.push(build.scalar(
         "outlier_capacity",
         Dtype::I64,
