@@ -1,5 +1,10 @@
 //! Exponential and logarithm in single roundings of `f32`, which every device makes alike.
 
+#![expect(
+    clippy::excessive_precision,
+    reason = "the coefficients as they were published, digit by digit like the kernel's"
+)]
+
 use std::f32::consts::LOG2_E;
 
 /// Weights are in units of 2^-39: the sum of 2^24 of them is at most 2^63.

@@ -85,7 +85,9 @@ fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
     if trial.residual == Rows::Around(1.0) {
         for row in residual.chunks_exact_mut(hidden) {
             row[places.below(hidden as u64) as usize] *= 1000.0;
-            row.iter_mut().for_each(|element| *element = bf16(*element));
+            for element in row {
+                *element = bf16(*element);
+            }
         }
     }
     let weight = inputs::normals(stream, "weight", hidden, 1.0);

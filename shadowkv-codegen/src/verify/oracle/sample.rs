@@ -1,5 +1,10 @@
 //! `sample`: which tokens may be drawn, how probable each is, and which one a random number picks.
 
+#![expect(
+    clippy::float_cmp,
+    reason = "what is equal to the highest logit is, also where it is infinite"
+)]
+
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
