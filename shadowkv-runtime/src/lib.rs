@@ -11,4 +11,5 @@ pub mod launch;
 pub mod manifest;
 pub mod nvdisasm;
 pub mod nvrtc;
+pub mod sampling;
 pub mod wheel;

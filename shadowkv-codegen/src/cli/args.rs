@@ -238,7 +238,7 @@ pub(super) struct VerifyArguments {
 
 #[derive(Args, Debug)]
 #[command(
-    after_long_help = "Runs every kernel once at the shape of one layer, and compares what it asks memory for with the least there is, and with what its tiles are declared to read again. Of key_gram and key_project, fewer tokens are run where the context would take long. Exits with 1 if the emulated GPU objects to anything.\n\nBars: bytes at most 1.05 times those declared, sectors 1.05 times and wavefronts 1.02 times the ideal, no findings.\n\nExamples:\n  shadowkv-codegen profile model-specs/glm4.yaml\n  shadowkv-codegen profile my.yaml --kernel select_chunks,gather_values --misses 100 --lines\n  shadowkv-codegen profile model-specs/glm4.yaml --context 16384 --batch 8 --format markdown"
+    after_long_help = "Runs every kernel once at the shape of one layer, and compares what it asks memory for with the least there is, and with what its tiles are declared to read again. Of some kernels, fewer tokens are run where the context would take long. Exits with 1 if the emulated GPU objects to anything.\n\nBars: bytes at most 1.05 times those declared, sectors 1.05 times and wavefronts 1.02 times the ideal, no findings.\n\nExamples:\n  shadowkv-codegen profile model-specs/glm4.yaml\n  shadowkv-codegen profile my.yaml --kernel select_chunks,gather_values --misses 100 --lines\n  shadowkv-codegen profile model-specs/glm4.yaml --context 16384 --batch 8 --format markdown"
 )]
 pub(super) struct ProfileArguments {
     /// Spec file.

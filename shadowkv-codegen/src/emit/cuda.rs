@@ -22,17 +22,38 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "prelude.cuh",
     "spec.cuh",
     "rope.cuh",
+    "landmark.cuh",
+    "attention.cuh",
+    "selection",
+    "embed.cu",
+    "rms_norm.cu",
+    "rope_append.cu",
+    "prefill_attention.cu",
+    "silu_mul.cu",
     "key_gram.cu",
     "key_project.cu",
     "chunk_landmarks.cu",
+    "select_outliers.cu",
+    "store_exact.cu",
+    "offload_values.cu",
+    "decode_attention.cu",
     "landmark_score.cu",
     "select_chunks.cu",
     "gather_values.cu",
     "reconstruct_keys.cu",
+    "sparse_attention.cu",
+    "fold_chunk.cu",
+    "sample.cu",
 ];
 
 /// Emitted headers, in the order of inclusion.
-const HEADERS: [&str; 3] = ["prelude.cuh", "spec.cuh", "rope.cuh"];
+const HEADERS: [&str; 5] = [
+    "prelude.cuh",
+    "spec.cuh",
+    "rope.cuh",
+    "landmark.cuh",
+    "attention.cuh",
+];
 
 /// What every template of a package may name.
 #[derive(Serialize)]
@@ -42,6 +63,8 @@ struct PackageContext<'a> {
     storage: StorageContext,
     /// `1 / sqrt(head_dim)`, a C++ float literal.
     score_scale: String,
+    /// Epsilon of the norms, a C++ float literal; absent where the spec has no decoder.
+    norm_eps: Option<String>,
     rope: RopeContext,
 }
 
@@ -79,7 +102,8 @@ struct KernelContext<'a> {
     specialised_for: String,
     read_bytes: String,
     written_bytes: String,
-    host_bytes: String,
+    host_read_bytes: String,
+    host_written_bytes: String,
     flops: String,
     header: &'a str,
     constants: Vec<ConstantContext>,
@@ -184,6 +208,10 @@ fn package_context(plan: &Plan) -> PackageContext<'_> {
             factors: storage_type(spec.shadowkv.storage.factors),
         },
         score_scale: float((1.0 / f64::from(spec.attention.head_dim).sqrt()) as f32),
+        norm_eps: spec
+            .decoder
+            .as_ref()
+            .map(|decoder| float(decoder.norm_eps as f32)),
         rope: RopeContext {
             description: rope_description(spec),
             rotary_dim: spec.rope.rotary_dim,
@@ -275,7 +303,8 @@ fn kernel_context<'a>(spec: &Spec, kernel: &'a KernelPlan) -> KernelContext<'a> 
         ),
         read_bytes: kernel.work.read_bytes.to_string(),
         written_bytes: kernel.work.written_bytes.to_string(),
-        host_bytes: kernel.work.host_bytes.to_string(),
+        host_read_bytes: kernel.work.host_read_bytes.to_string(),
+        host_written_bytes: kernel.work.host_written_bytes.to_string(),
         flops: kernel.work.flops.to_string(),
         header: kernel.header,
         constants: constants(&kernel.constants),

@@ -21,11 +21,45 @@ impl Builder {
         )
     }
 
+    /// Keys or values of prompts after RoPE, token by token.
+    pub(super) fn prompt(self, name: &str, spec: &Spec, doc: &str) -> Result<Argument, PlanError> {
+        self.pointer(
+            name,
+            Dtype::Bf16,
+            Access::Read,
+            shape![
+                "token_rows",
+                spec.attention.kv_heads,
+                spec.attention.head_dim
+            ],
+            doc,
+        )
+    }
+
+    pub(super) fn min_cosines(self, spec: &Spec, access: Access) -> Result<Argument, PlanError> {
+        self.pointer(
+            "min_cosines",
+            Dtype::F32,
+            access,
+            shape![store_rows(spec)],
+            "lowest cosine between a chunk's keys and their mean, [kv_heads, capacity] within a sequence",
+        )
+    }
+
+    /// Room for outliers per sequence and KV head.
+    pub(super) fn outlier_capacity(self) -> Argument {
+        self.scalar(
+            "outlier_capacity",
+            Dtype::I64,
+            "outlier chunks that each sequence and KV head has room for",
+        )
+    }
+
     pub(super) fn token_begin(self) -> Result<Argument, PlanError> {
         self.per_sequence(
             "token_begin",
             Dtype::I64,
-            "row of `k_pre` at which each sequence begins",
+            "packed row at which each sequence's prompt begins",
         )
     }
 
@@ -37,7 +71,7 @@ impl Builder {
         self.per_sequence(
             "first_chunk",
             Dtype::I32,
-            "chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt",
+            "chunk of each sequence that its first packed row begins; 0 for a whole prompt",
         )
     }
 
@@ -203,7 +237,12 @@ impl Builder {
         )
     }
 
-    fn per_sequence(self, name: &str, dtype: Dtype, doc: &str) -> Result<Argument, PlanError> {
+    pub(super) fn per_sequence(
+        self,
+        name: &str,
+        dtype: Dtype,
+        doc: &str,
+    ) -> Result<Argument, PlanError> {
         self.pointer(name, dtype, Access::Read, shape!["batch"], doc)
     }
 
@@ -339,11 +378,11 @@ impl Builder {
         )
     }
 
-    pub(super) fn host_values(self, spec: &Spec) -> Result<Argument, PlanError> {
+    pub(super) fn host_values(self, spec: &Spec, access: Access) -> Result<Argument, PlanError> {
         let mut argument = self.pointer(
             "host_values",
             Dtype::Bf16,
-            Access::Read,
+            access,
             shape![store_rows(spec), spec.shadowkv.chunk_size, spec.attention.head_dim],
             "all values in pinned host memory, [kv_heads, capacity, chunk_size, head_dim] within a sequence",
         )?;

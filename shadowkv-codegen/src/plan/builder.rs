@@ -69,7 +69,7 @@ impl Builder {
         })
     }
 
-    /// Bytes read from and written to device memory, bytes over PCIe, operations.
+    /// Bytes read from and written to device memory, bytes read from host memory, operations.
     pub(super) fn work(
         self,
         read: &str,
@@ -80,8 +80,17 @@ impl Builder {
         Ok(Work {
             read_bytes: self.expr(read)?,
             written_bytes: self.expr(written)?,
-            host_bytes: self.expr(host)?,
+            host_read_bytes: self.expr(host)?,
+            host_written_bytes: self.expr("0")?,
             flops: self.expr(flops)?,
+        })
+    }
+
+    /// The same work with `host_written` bytes written to host memory besides.
+    pub(super) fn writing_host(self, work: Work, host_written: &str) -> Result<Work, PlanError> {
+        Ok(Work {
+            host_written_bytes: self.expr(host_written)?,
+            ..work
         })
     }
 

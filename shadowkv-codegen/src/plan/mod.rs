@@ -17,8 +17,10 @@ mod tiles;
 
 pub use kernels::KERNELS;
 pub use kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    ChunkLandmarksTile, EmbedTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, OffloadValuesTile, PrefillAttentionTile, ReconstructKeysTile, RmsNormTile,
+    RopeAppendTile, SampleTile, SelectChunksTile, SelectOutliersTile, SiluMulTile,
+    SpanAttentionTile, StoreExactTile,
 };
 pub use sizes::SIZES;
 pub use tiles::{Limits, Tiles};
@@ -150,6 +152,12 @@ pub enum PlanError {
         /// Spec fields or tile values that lower the need.
         remedy: &'static str,
     },
+    /// A kernel of the decoder, and a spec without one.
+    #[error("`{kernel}` needs the spec's `decoder` block")]
+    NoDecoder {
+        /// The kernel.
+        kernel: &'static str,
+    },
     /// An expression of ours that the manifest's grammar does not read: a defect of the plan, reported rather than hidden.
     #[error("`{kernel}`: the size expression `{text}` is malformed (a defect of shadowkv-codegen)")]
     Expression {
@@ -257,6 +265,11 @@ fn spec_constants(spec: &Spec) -> Vec<Constant> {
             "RESIDENT_CHUNKS",
             shadowkv.resident_chunks,
             "shadowkv.resident_chunks: chunk slots per KV head",
+        ),
+        constant(
+            "OUTLIER_CHUNKS",
+            shadowkv.outlier_chunks,
+            "shadowkv.outlier_chunks: chunks per KV head kept exact",
         ),
         constant(
             "SCORE_SPAN",

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{
-    ChunkLandmarksTile, GatherValuesTile, KeyGramTile, KeyProjectTile, LandmarkScoreTile,
-    ReconstructKeysTile, SelectChunksTile,
+    ChunkLandmarksTile, EmbedTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
+    LandmarkScoreTile, OffloadValuesTile, PrefillAttentionTile, ReconstructKeysTile, RmsNormTile,
+    RopeAppendTile, SampleTile, SelectChunksTile, SelectOutliersTile, SiluMulTile,
+    SpanAttentionTile, StoreExactTile,
 };
 use super::{KernelPlan, PlanError};
 use crate::spec::Spec;
@@ -57,12 +59,30 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
+    /// Tile of `embed`.
+    pub embed: EmbedTile,
+    /// Tile of `rms_norm`.
+    pub rms_norm: RmsNormTile,
+    /// Tile of `rope_append`.
+    pub rope_append: RopeAppendTile,
+    /// Tile of `prefill_attention`.
+    pub prefill_attention: PrefillAttentionTile,
+    /// Tile of `silu_mul`.
+    pub silu_mul: SiluMulTile,
     /// Tile of `key_gram`.
     pub key_gram: KeyGramTile,
     /// Tile of `key_project`.
     pub key_project: KeyProjectTile,
     /// Tile of `chunk_landmarks`.
     pub chunk_landmarks: ChunkLandmarksTile,
+    /// Tile of `select_outliers`.
+    pub select_outliers: SelectOutliersTile,
+    /// Tile of `store_exact`.
+    pub store_exact: StoreExactTile,
+    /// Tile of `offload_values`.
+    pub offload_values: OffloadValuesTile,
+    /// Tile of `decode_attention`.
+    pub decode_attention: SpanAttentionTile,
     /// Tile of `landmark_score`.
     pub landmark_score: LandmarkScoreTile,
     /// Tile of `select_chunks`.
@@ -71,19 +91,37 @@ pub struct Tiles {
     pub gather_values: GatherValuesTile,
     /// Tile of `reconstruct_keys`.
     pub reconstruct_keys: ReconstructKeysTile,
+    /// Tile of `sparse_attention`.
+    pub sparse_attention: SpanAttentionTile,
+    /// Tile of `fold_chunk`.
+    pub fold_chunk: FoldChunkTile,
+    /// Tile of `sample`.
+    pub sample: SampleTile,
 }
 
 impl Tiles {
     /// The default tiles: each kernel's module says by which rule.
     pub fn heuristic(spec: &Spec, limits: &Limits) -> Tiles {
         Tiles {
+            embed: EmbedTile::heuristic(spec),
+            rms_norm: RmsNormTile::heuristic(spec),
+            rope_append: RopeAppendTile::heuristic(spec),
+            prefill_attention: PrefillAttentionTile::heuristic(spec, limits),
+            silu_mul: SiluMulTile::heuristic(spec),
             key_gram: KeyGramTile::heuristic(spec),
             key_project: KeyProjectTile::heuristic(spec),
             chunk_landmarks: ChunkLandmarksTile::heuristic(spec),
+            select_outliers: SelectOutliersTile::heuristic(limits),
+            store_exact: StoreExactTile::heuristic(spec),
+            offload_values: OffloadValuesTile::heuristic(),
+            decode_attention: SpanAttentionTile::heuristic(spec),
             landmark_score: LandmarkScoreTile::heuristic(),
             select_chunks: SelectChunksTile::heuristic(spec, limits),
             gather_values: GatherValuesTile::heuristic(),
             reconstruct_keys: ReconstructKeysTile::heuristic(spec, limits),
+            sparse_attention: SpanAttentionTile::heuristic(spec),
+            fold_chunk: FoldChunkTile::heuristic(spec),
+            sample: SampleTile::heuristic(spec),
         }
     }
 }

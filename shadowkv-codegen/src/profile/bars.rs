@@ -16,8 +16,10 @@ pub enum Bar {
     Read,
     /// Bytes written to device memory: 1.05 times those declared.
     Written,
-    /// Bytes over `PCIe`: 1.05 times the least.
-    Pcie,
+    /// Bytes read over `PCIe`: 1.05 times the least.
+    PcieRead,
+    /// Bytes written over `PCIe`: 1.05 times the least.
+    PcieWritten,
     /// 32-byte sectors: 1.05 times the ideal.
     Sectors,
     /// Passes of shared memory: 1.02 times the ideal.
@@ -31,7 +33,8 @@ impl fmt::Display for Bar {
         f.write_str(match self {
             Bar::Read => "read",
             Bar::Written => "written",
-            Bar::Pcie => "PCIe",
+            Bar::PcieRead => "PCIe read",
+            Bar::PcieWritten => "PCIe written",
             Bar::Sectors => "sectors",
             Bar::Wavefronts => "wavefronts",
             Bar::Findings => "findings",
@@ -54,7 +57,18 @@ pub(super) fn missed(
             declared.written_bytes,
             5,
         ),
-        (Bar::Pcie, counters.host_bytes, least.host_bytes, 5),
+        (
+            Bar::PcieRead,
+            counters.host_read_bytes,
+            least.host_read_bytes,
+            5,
+        ),
+        (
+            Bar::PcieWritten,
+            counters.host_written_bytes,
+            least.host_written_bytes,
+            5,
+        ),
         (Bar::Sectors, counters.sectors, counters.ideal_sectors, 5),
         (
             Bar::Wavefronts,
@@ -95,12 +109,12 @@ mod tests {
         assert_eq!(missed(&at, &least, &declared, 0), []);
         let above = Counters {
             wavefronts: 103,
-            host_bytes: 1,
+            host_written_bytes: 1,
             ..at
         };
         assert_eq!(
             missed(&above, &least, &declared, 2),
-            [Bar::Pcie, Bar::Wavefronts, Bar::Findings]
+            [Bar::PcieWritten, Bar::Wavefronts, Bar::Findings]
         );
     }
 }

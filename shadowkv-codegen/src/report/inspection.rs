@@ -60,21 +60,42 @@ impl Case {
         let chunks = self.context / u64::from(spec.shadowkv.chunk_size);
         let selected = u64::from(spec.shadowkv.selected_chunks()).min(chunks);
         let missing = (selected * self.miss_percent).div_ceil(100);
+        // A prompt's tokens, all of them new, and each with those before it.
+        let pairs = self.context.saturating_mul(self.context.saturating_add(1)) / 2;
         let sequences = |each: u64| each.saturating_mul(self.batch);
+        // All prompt: what stays exact are the local chunks and what fills no chunk.
+        let heads = u64::from(spec.attention.kv_heads);
+        let chunk_size = u64::from(spec.shadowkv.chunk_size);
+        let compressed = chunks.saturating_sub(spec.shadowkv.local_chunks.into());
+        let window = self.context - compressed * chunk_size;
+        let outliers = u64::from(spec.shadowkv.outlier_chunks);
+        let exact = outliers.min(compressed);
+        let attended_chunks =
+            exact + (compressed - exact).min(spec.shadowkv.selected_chunks().into());
+        let attended = attended_chunks * chunk_size + window;
         Sizes::new()
             .with("batch", self.batch)
+            .with("cache_rows", sequences(self.context))
+            .with("folding_sequences", self.batch)
             .with("max_chunks", chunks)
+            .with("max_queries", self.context)
             .with("max_tokens", self.context)
+            .with("max_window", window)
+            .with("outlier_capacity", outliers)
+            .with("query_rows", sequences(self.context))
             .with("score_stride", chunks.next_multiple_of(SCORE_SPAN.into()))
             .with("sm_count", multiprocessors.into())
             .with("store_chunks", sequences(chunks))
             .with("token_rows", sequences(self.context))
+            .with("total_attended", sequences(attended * heads))
             .with("total_chunks", sequences(chunks))
-            .with(
-                "total_missing",
-                sequences(missing.saturating_mul(spec.attention.kv_heads.into())),
-            )
+            .with("total_folds", self.batch)
+            .with("total_missing", sequences(missing.saturating_mul(heads)))
+            .with("total_outliers", sequences(exact.saturating_mul(heads)))
+            .with("total_pairs", sequences(pairs))
+            .with("total_queries", sequences(self.context))
             .with("total_tokens", sequences(self.context))
+            .with("total_window", sequences(window))
     }
 }
 
@@ -138,8 +159,10 @@ pub struct KernelInspection {
     pub read_bytes: u64,
     /// Least bytes written to device memory.
     pub written_bytes: u64,
-    /// Least bytes over `PCIe`.
-    pub host_bytes: u64,
+    /// Least bytes read over `PCIe`.
+    pub host_read_bytes: u64,
+    /// Least bytes written over `PCIe`.
+    pub host_written_bytes: u64,
     /// Floating-point operations.
     pub flops: u64,
     /// The launch on each device.
@@ -236,7 +259,7 @@ impl Inspection {
             let work = [
                 kernel.read_bytes,
                 kernel.written_bytes,
-                kernel.host_bytes,
+                kernel.host_read_bytes + kernel.host_written_bytes,
                 kernel.flops,
             ];
             let mut row = vec![
@@ -350,7 +373,8 @@ fn inspect(
         dynamic_shared_bytes: kernel.geometry.shared_bytes,
         read_bytes: amount(&kernel.work.read_bytes)?,
         written_bytes: amount(&kernel.work.written_bytes)?,
-        host_bytes: amount(&kernel.work.host_bytes)?,
+        host_read_bytes: amount(&kernel.work.host_read_bytes)?,
+        host_written_bytes: amount(&kernel.work.host_written_bytes)?,
         flops: amount(&kernel.work.flops)?,
         devices: devices.collect::<Result<_, _>>()?,
     })

@@ -43,13 +43,13 @@ pub fn byte_table(profile: &Profile) -> String {
             ratio(counters.written_bytes, least.written_bytes),
             ratio(counters.written_bytes, declared.written_bytes),
         ];
-        if counters.host_bytes == 0 && least.host_bytes == 0 {
+        if counters.host_bytes() == 0 && least.host_bytes() == 0 {
             row.extend(["-", "-", "-"].map(str::to_owned));
         } else {
             row.extend([
-                scaled(counters.host_bytes),
-                scaled(least.host_bytes),
-                ratio(counters.host_bytes, least.host_bytes),
+                scaled(counters.host_bytes()),
+                scaled(least.host_bytes()),
+                ratio(counters.host_bytes(), least.host_bytes()),
             ]);
         }
         row

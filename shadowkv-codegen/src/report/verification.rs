@@ -45,7 +45,7 @@ fn row(kernel: &KernelVerification) -> Vec<String> {
     row.extend(counters.map_or_else(
         || vec![unknown(); 4],
         |counters| {
-            let bytes = counters.read_bytes + counters.written_bytes + counters.host_bytes;
+            let bytes = counters.read_bytes + counters.written_bytes + counters.host_bytes();
             vec![
                 ratio(bytes, kernel.least_bytes()),
                 ratio(counters.sectors, counters.ideal_sectors),

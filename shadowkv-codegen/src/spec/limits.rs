@@ -31,8 +31,12 @@ pub const GENERATED_WINDOW_MAX: u32 = 65_536;
 pub const NAME_LENGTH_MAX: usize = 64;
 /// Most decoder layers.
 pub const LAYERS_MAX: u32 = 4096;
-/// Widest `hidden` and `ffn`, elements.
-pub const WIDTH_MAX: u32 = 1 << 20;
+/// Widest `hidden`, elements: the norm keeps a row in the registers of one block.
+pub const HIDDEN_MAX: u32 = 1 << 15;
+/// Widest `ffn`, elements.
+pub const FFN_MAX: u32 = 1 << 20;
+/// `hidden` and `ffn` are multiples of this: 16 bytes of bf16.
+pub const WIDTH_STEP: u32 = 8;
 /// Largest vocabulary, tokens.
 pub const VOCAB_MAX: u32 = 1 << 24;
 

@@ -172,11 +172,11 @@ pub struct RawDecoder {
     /// Decoder layers.
     #[schemars(range(min = 1, max = l::LAYERS_MAX))]
     pub layers: u32,
-    /// Width of the residual stream, elements.
-    #[schemars(range(min = 1, max = l::WIDTH_MAX))]
+    /// Width of the residual stream, elements: a multiple of 8.
+    #[schemars(range(min = l::WIDTH_STEP, max = l::HIDDEN_MAX), extend("multipleOf" = l::WIDTH_STEP))]
     pub hidden: u32,
-    /// Inner width of the gated MLP, elements.
-    #[schemars(range(min = 1, max = l::WIDTH_MAX))]
+    /// Inner width of the gated MLP, elements: a multiple of 8.
+    #[schemars(range(min = l::WIDTH_STEP, max = l::FFN_MAX), extend("multipleOf" = l::WIDTH_STEP))]
     pub ffn: u32,
     /// Rows of the embedding.
     #[schemars(range(min = 1, max = l::VOCAB_MAX))]

@@ -137,7 +137,9 @@ pub struct Counters {
     /// Different bytes of device memory that stores wrote.
     pub unique_written_bytes: u64,
     /// Bytes of mapped host memory that loads asked for.
-    pub host_bytes: u64,
+    pub host_read_bytes: u64,
+    /// Bytes of mapped host memory that stores wrote.
+    pub host_written_bytes: u64,
     /// 32-byte sectors of global memory that the accesses touched.
     pub sectors: u64,
     /// Sectors that the same bytes would touch if they lay side by side.
@@ -155,6 +157,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Bytes over `PCIe`.
+    pub fn host_bytes(&self) -> u64 {
+        self.host_read_bytes + self.host_written_bytes
+    }
+
     /// Adds another launch.
     pub fn add(&mut self, other: &Counters) {
         let Counters {
@@ -162,7 +169,8 @@ impl Counters {
             written_bytes,
             unique_read_bytes,
             unique_written_bytes,
-            host_bytes,
+            host_read_bytes,
+            host_written_bytes,
             sectors,
             ideal_sectors,
             wavefronts,
@@ -175,7 +183,8 @@ impl Counters {
         self.written_bytes += written_bytes;
         self.unique_read_bytes += unique_read_bytes;
         self.unique_written_bytes += unique_written_bytes;
-        self.host_bytes += host_bytes;
+        self.host_read_bytes += host_read_bytes;
+        self.host_written_bytes += host_written_bytes;
         self.sectors += sectors;
         self.ideal_sectors += ideal_sectors;
         self.wavefronts += wavefronts;

@@ -74,8 +74,10 @@ pub struct LeastWork {
     pub read_bytes: u64,
     /// Bytes that must be written to device memory.
     pub written_bytes: u64,
-    /// Bytes that must cross `PCIe`.
-    pub host_bytes: u64,
+    /// Bytes that must be read from mapped host memory.
+    pub host_read_bytes: u64,
+    /// Bytes that must be written to mapped host memory.
+    pub host_written_bytes: u64,
     /// Floating-point operations of the products.
     pub flops: u64,
 }
@@ -90,14 +92,20 @@ impl LeastWork {
         Ok(LeastWork {
             read_bytes: work.read_bytes.eval(sizes)?,
             written_bytes: work.written_bytes.eval(sizes)?,
-            host_bytes: work.host_bytes.eval(sizes)?,
+            host_read_bytes: work.host_read_bytes.eval(sizes)?,
+            host_written_bytes: work.host_written_bytes.eval(sizes)?,
             flops: work.flops.eval(sizes)?,
         })
     }
 
     /// All bytes.
     pub fn bytes(&self) -> u64 {
-        self.read_bytes + self.written_bytes + self.host_bytes
+        self.read_bytes + self.written_bytes + self.host_bytes()
+    }
+
+    /// Bytes over `PCIe`.
+    pub fn host_bytes(&self) -> u64 {
+        self.host_read_bytes + self.host_written_bytes
     }
 }
 

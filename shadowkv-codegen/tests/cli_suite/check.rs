@@ -1,6 +1,6 @@
 //! `--check`: current, stale, missing and left-over files.
 
-use crate::support::Workplace;
+use crate::support::{FILES, Workplace};
 
 fn generated() -> Workplace {
     let work = Workplace::new();
@@ -113,7 +113,7 @@ fn nothing_there_at_all_and_nothing_is_written() {
             .lines()
             .filter(|line| line.starts_with("missing: "))
             .count(),
-        12,
+        FILES,
         "{ran}"
     );
     assert!(!work.path("kernels-generated").exists());

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Workplace, finish};
+use crate::support::{FILES, Workplace, finish};
 
 /// The program on a machine with nothing: no Python, no toolkit, an empty home, an empty cache.
 fn bare(work: &Workplace, arguments: &[&str]) -> Command {
@@ -35,14 +35,14 @@ fn offline_and_without_nvrtc_the_sources_are_written_all_the_same() {
     }
     let ran = finish(&mut bare(&work, &["small.yaml", "--offline"]), 4);
     ran.prints_only(
-        "small: 12 files in kernels-generated/small (12 written, 0 unchanged, 0 removed)\n",
+        "small: 17 files in kernels-generated/small (17 written, 0 unchanged, 0 removed)\n",
     );
     ran.says("error: no usable NVRTC on this machine:")
         .says("downloads are off (SHADOWKV_OFFLINE or --offline)")
         .says("nvidia-cuda-nvrtc-cu12==12.9.86")
         .says("The sources are written; they have not been compiled.")
         .says("--no-compile");
-    assert_eq!(work.files("kernels-generated/small").len(), 12);
+    assert_eq!(work.files("kernels-generated/small").len(), FILES);
 
     let ran = finish(
         bare(&work, &["small.yaml", "--format", "json"]).env("SHADOWKV_OFFLINE", "1"),
@@ -80,5 +80,5 @@ fn a_library_that_the_user_names_and_that_is_none() {
     let ran = finish(command.env("SHADOWKV_NVRTC", work.path("nowhere")), 4);
     ran.says("SHADOWKV_NVRTC = `")
         .says("nowhere` cannot be used");
-    assert_eq!(work.files("kernels-generated/small").len(), 12);
+    assert_eq!(work.files("kernels-generated/small").len(), FILES);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Workplace, finish};
+use crate::support::{FILES, Workplace, finish};
 
 #[test]
 fn the_folder_is_a_file() {
@@ -69,7 +69,7 @@ fn a_full_disk_leaves_no_halves() {
         .says("choose an --out-dir on another file system");
     assert_eq!(
         work.files("kernels-generated/small").len(),
-        12,
+        FILES,
         "no temporary file is left"
     );
     assert_eq!(work.read("kernels-generated/small/key_gram.cu"), before);

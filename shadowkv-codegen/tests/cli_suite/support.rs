@@ -17,15 +17,22 @@ shadowkv: { rank: 32, chunk_size: 8, sparse_budget: 256 }
 ";
 
 /// The kernels of every package.
-pub(crate) const KERNELS: [&str; 7] = [
+pub(crate) const KERNELS: [&str; 11] = [
+    "rope_append",
     "key_gram",
     "key_project",
     "chunk_landmarks",
+    "store_exact",
+    "offload_values",
     "landmark_score",
     "select_chunks",
     "gather_values",
     "reconstruct_keys",
+    "fold_chunk",
 ];
+
+/// Files of a package: its kernels, four headers, the launchers and the manifest.
+pub(crate) const FILES: usize = KERNELS.len() + 6;
 
 /// The cache that all tests share, so that NVRTC is fetched once.
 pub(crate) fn cache() -> &'static Path {

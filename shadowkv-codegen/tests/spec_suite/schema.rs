@@ -71,6 +71,7 @@ fn bad_specs_are_refused() {
         "name_upper_case",
         "name_is_a_number",
         "decoder_zero_sizes",
+        "decoder_widths",
         "decoder_family",
         "list",
     ] {

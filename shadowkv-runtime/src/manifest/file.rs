@@ -232,7 +232,8 @@ mod tests {
       "work": {
         "read_bytes": "2 * tokens * 128",
         "written_bytes": "4 * 128 * 128",
-        "host_bytes": "0",
+        "host_read_bytes": "0",
+        "host_written_bytes": "0",
         "flops": "2 * tokens * 128 * 128"
       }
     }

@@ -164,8 +164,10 @@ pub struct Work {
     pub read_bytes: Expr,
     /// Bytes that must be written to device memory.
     pub written_bytes: Expr,
-    /// Bytes that must cross `PCIe`.
-    pub host_bytes: Expr,
+    /// Bytes that must be read from mapped host memory, over `PCIe`.
+    pub host_read_bytes: Expr,
+    /// Bytes that must be written to mapped host memory, over `PCIe`.
+    pub host_written_bytes: Expr,
     /// Floating-point operations of the products (a multiply-add is two).
     pub flops: Expr,
 }

@@ -35,12 +35,44 @@ mod generated {
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
-                let LaunchSizes { batch, max_chunks, max_tokens, sm_count } = *sizes;
+                let LaunchSizes {
+                    batch, max_chunks, max_queries, max_tokens, max_window, outlier_capacity, query_rows, sm_count,
+                } = *sizes;
                 match name {
                     $($name => {
                         use $module as package;
                         // SAFETY: nothing is launched, and no pointer followed.
                         unsafe {
+                            package::embed(
+                                mock,
+                                package::EmbedSizes { query_rows },
+                                &marked!(package::EmbedArguments { token_ids, table, output }),
+                            )?;
+                            package::rms_norm(
+                                mock,
+                                package::RmsNormSizes { query_rows },
+                                &marked!(package::RmsNormArguments { x, residual, weight, output, add_x }),
+                            )?;
+                            package::rope_append(
+                                mock,
+                                package::RopeAppendSizes { batch, max_queries },
+                                &marked!(package::RopeAppendArguments {
+                                    qkv, query_begin, query_count, token_count, row_begin, row_capacity, rope_table,
+                                    queries, keys, values, k_pre, keep_k_pre
+                                }),
+                            )?;
+                            package::prefill_attention(
+                                mock,
+                                package::PrefillAttentionSizes { batch, max_queries },
+                                &marked!(package::PrefillAttentionArguments {
+                                    queries, keys, values, query_begin, query_count, token_count, row_begin, output
+                                }),
+                            )?;
+                            package::silu_mul(
+                                mock,
+                                package::SiluMulSizes { query_rows },
+                                &marked!(package::SiluMulArguments { gate_up, output }),
+                            )?;
                             package::key_gram(
                                 mock,
                                 package::KeyGramSizes { batch, max_tokens, sm_count },
@@ -62,6 +94,38 @@ mod generated {
                                 &marked!(package::ChunkLandmarksArguments {
                                     k_pre, token_begin, first_chunk, chunk_count, store_begin, store_capacity, rope_table,
                                     landmarks, min_cosines
+                                }),
+                            )?;
+                            package::select_outliers(
+                                mock,
+                                package::SelectOutliersSizes { batch },
+                                &marked!(package::SelectOutliersArguments {
+                                    min_cosines, chunk_count, store_begin, store_capacity, outlier_chunks, outlier_count,
+                                    outlier_threshold, outlier_mask, outlier_capacity
+                                }),
+                            )?;
+                            package::store_exact(
+                                mock,
+                                package::StoreExactSizes { batch, outlier_capacity },
+                                &marked!(package::StoreExactArguments {
+                                    k_pre, keys, values, token_begin, token_count, chunk_count, outlier_chunks,
+                                    outlier_count, row_begin, row_capacity, outlier_keys, outlier_values, window_keys,
+                                    window_values, window_k_pre, outlier_capacity
+                                }),
+                            )?;
+                            package::offload_values(
+                                mock,
+                                package::OffloadValuesSizes {},
+                                &marked!(package::OffloadValuesArguments {
+                                    values, token_begin, first_chunk, chunk_count, store_begin, store_capacity,
+                                    host_values, batch
+                                }),
+                            )?;
+                            package::decode_attention(
+                                mock,
+                                package::DecodeAttentionSizes { batch, max_tokens },
+                                &marked!(package::DecodeAttentionArguments {
+                                    queries, keys, values, token_count, row_begin, output, workspace, arrivals
                                 }),
                             )?;
                             package::landmark_score(
@@ -96,6 +160,32 @@ mod generated {
                                     factors, key_basis, store_begin, store_capacity, rope_table, missing_chunks,
                                     missing_slots, missing_count, key_slots
                                 }),
+                            )?;
+                            package::sparse_attention(
+                                mock,
+                                package::SparseAttentionSizes { batch, max_window, outlier_capacity },
+                                &marked!(package::SparseAttentionArguments {
+                                    queries, outlier_keys, outlier_values, outlier_count, key_slots, value_slots,
+                                    selected_slots, keys, values, row_begin, row_capacity, chunk_count, token_count,
+                                    output, workspace, arrivals, outlier_capacity
+                                }),
+                            )?;
+                            package::fold_chunk(
+                                mock,
+                                package::FoldChunkSizes { batch },
+                                &marked!(package::FoldChunkArguments {
+                                    k_pre, keys, values, row_begin, row_capacity, chunk_count, fold_count, key_basis,
+                                    rope_table, store_begin, store_capacity, outlier_threshold, factors, landmarks,
+                                    min_cosines, outlier_mask, host_values, outlier_chunks, outlier_count, outlier_keys,
+                                    outlier_values, outlier_capacity
+                                }),
+                            )?;
+                            package::sample(
+                                mock,
+                                package::SampleSizes { batch },
+                                &marked!(package::SampleArguments {
+                                    logits, temperature, top_k, top_p, seed, step, token_ids, logprob
+                                }),
                             )
                         }
                     })*
@@ -129,7 +219,11 @@ mod generated {
 struct LaunchSizes {
     batch: u64,
     max_chunks: u64,
+    max_queries: u64,
     max_tokens: u64,
+    max_window: u64,
+    outlier_capacity: u64,
+    query_rows: u64,
     sm_count: u64,
 }
 
@@ -137,7 +231,11 @@ struct LaunchSizes {
 const SIZES: LaunchSizes = LaunchSizes {
     batch: 3,
     max_chunks: 5000,
+    max_queries: 901,
     max_tokens: 70_001,
+    max_window: 187,
+    outlier_capacity: 77,
+    query_rows: 47,
     sm_count: 132,
 };
 
@@ -179,7 +277,11 @@ fn every_function_reaches_its_kernel() {
     let all = Sizes::new()
         .with("batch", SIZES.batch)
         .with("max_chunks", SIZES.max_chunks)
+        .with("max_queries", SIZES.max_queries)
         .with("max_tokens", SIZES.max_tokens)
+        .with("max_window", SIZES.max_window)
+        .with("outlier_capacity", SIZES.outlier_capacity)
+        .with("query_rows", SIZES.query_rows)
         .with("sm_count", SIZES.sm_count);
     for case in shipped() {
         let plan = case.plan();
@@ -267,33 +369,40 @@ fn nothing_to_do_is_no_launch() {
             .map(|launch| launch.kernel)
             .collect::<Vec<_>>()
     };
-    // Without tokens there is still a Gram matrix to be zeroed, and without chunks lists to be emptied.
+    let all = launched(SIZES);
+    let without = |left_out: &[&str]| -> Vec<String> {
+        let stays = |kernel: &&String| !left_out.contains(&kernel.as_str());
+        all.iter().filter(stays).cloned().collect()
+    };
+    // Without tokens there are still a Gram matrix and outputs to be zeroed, and without chunks lists to be emptied.
+    let no_tokens = LaunchSizes {
+        max_tokens: 0,
+        ..SIZES
+    };
+    assert_eq!(launched(no_tokens), without(&["key_project"]));
+    let no_chunks = LaunchSizes {
+        max_chunks: 0,
+        ..SIZES
+    };
     assert_eq!(
-        launched(LaunchSizes {
-            max_tokens: 0,
-            ..SIZES
-        }),
-        [
-            "key_gram",
-            "chunk_landmarks",
-            "landmark_score",
-            "select_chunks",
-            "gather_values",
-            "reconstruct_keys"
-        ]
+        launched(no_chunks),
+        without(&["chunk_landmarks", "landmark_score"])
     );
+    let no_queries = LaunchSizes {
+        max_queries: 0,
+        ..SIZES
+    };
     assert_eq!(
-        launched(LaunchSizes {
-            max_chunks: 0,
-            ..SIZES
-        }),
-        [
-            "key_gram",
-            "key_project",
-            "select_chunks",
-            "gather_values",
-            "reconstruct_keys"
-        ]
+        launched(no_queries),
+        without(&["rope_append", "prefill_attention"])
+    );
+    let no_rows = LaunchSizes {
+        query_rows: 0,
+        ..SIZES
+    };
+    assert_eq!(
+        launched(no_rows),
+        without(&["embed", "rms_norm", "silu_mul"])
     );
 }
 

@@ -51,6 +51,8 @@ fn too_many_chunks_for_a_block_name_the_fields() {
         ..Limits::portable()
     };
     let mut tiles = Tiles::heuristic(spec, &limits);
+    tiles.prefill_attention.warp_rows = 16;
+    tiles.prefill_attention.tile_tokens = 16;
     tiles.key_gram.stages = 2;
     tiles.key_gram.tile = 64;
     tiles.key_gram.warps_columns = 2;
@@ -169,7 +171,8 @@ fn expressions(kernel: &KernelPlan, known: &BTreeSet<String>) {
     let work = [
         &work.read_bytes,
         &work.written_bytes,
-        &work.host_bytes,
+        &work.host_read_bytes,
+        &work.host_written_bytes,
         &work.flops,
     ];
     for expr in kernel.geometry.grid.iter().chain(shapes).chain(work) {
@@ -186,8 +189,9 @@ fn expressions(kernel: &KernelPlan, known: &BTreeSet<String>) {
     // What the host learns from the device has no place in a geometry.
     let grid = kernel.geometry.grid.iter().flat_map(Expr::names);
     assert!(
-        grid.into_iter().all(|size| size != "total_missing"),
-        "{name}: the grid waits for the device"
+        grid.into_iter()
+            .all(|size| size != "total_missing" && size != "total_pairs"),
+        "{name}: the grid waits for the device, or needs what only work does"
     );
 }
 

@@ -64,7 +64,7 @@ pub(crate) enum Price {
     Sectors,
     /// Bytes read from device memory, over the least.
     ReadBytes,
-    /// Bytes read from host memory, over the least.
+    /// Bytes read from and written to host memory, over the least.
     HostBytes,
 }
 

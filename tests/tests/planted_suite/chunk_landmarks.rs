@@ -71,16 +71,21 @@ fn rotations() -> Vec<Bug> {
 fn means() -> Vec<Bug> {
     vec![
         bug(
-            "the mean over one token too many",
+            "half of the mean over one token too many",
             SMALL,
             &["one token past a chunk"],
         )
-        .replace_all(2, "(1.0f / CHUNK_SIZE)", "(1.0f / (CHUNK_SIZE + 1))")
+        .in_header(
+            "landmark.cuh",
+            "mean.pair[i].x += run.pair[i].x * (1.0f / CHUNK_SIZE);",
+            "mean.pair[i].x += run.pair[i].x * (1.0f / (CHUNK_SIZE + 1));",
+        )
         .caught_by(&[Sign::Value("landmarks")]),
         bug("the highest cosine", SMALL, &["one token past a chunk"])
-            .replace(
-                "lowest = lanes_min<LANES>(lowest);",
-                "lowest = lanes_max<LANES>(lowest);",
+            .in_header(
+                "landmark.cuh",
+                "return lanes_min<LANES>(lowest);",
+                "return lanes_max<LANES>(lowest);",
             )
             .caught_by(&[Sign::Value("min_cosines")]),
         bug(
@@ -88,7 +93,7 @@ fn means() -> Vec<Bug> {
             SMALL,
             &["keys of zeros"],
         )
-        .replace("fmaxf(norms[i], 1e-30f)", "norms[i]")
+        .in_header("landmark.cuh", "fmaxf(norms[i], 1e-30f)", "norms[i]")
         .caught_by(&[Sign::Value("min_cosines")]),
         bug("the last chunk ignored", SMALL, &["one long sequence"])
             .replace(
@@ -132,9 +137,10 @@ fn threads() -> Vec<Bug> {
             &["one token past a chunk"],
         )
         // Those left out go on to other shuffles; had they ended, nobody would wait for them.
-        .replace(
+        .in_header(
+            "landmark.cuh",
             "landmark_norm = lanes_sum",
-            "if (valid) landmark_norm = lanes_sum",
+            "if (landmark != nullptr) landmark_norm = lanes_sum",
         )
         .caught_by(&[Sign::Finding("missing lanes")]),
         bug(

@@ -67,7 +67,7 @@ fn paid<'a>(price: Price, reports: impl Iterator<Item = &'a CaseReport>) -> f64 
             Price::Wavefronts => (counters.wavefronts, counters.ideal_wavefronts),
             Price::Sectors => (counters.sectors, counters.ideal_sectors),
             Price::ReadBytes => (counters.read_bytes, report.least.read_bytes),
-            Price::HostBytes => (counters.host_bytes, report.least.host_bytes),
+            Price::HostBytes => (counters.host_bytes(), report.least.host_bytes()),
         };
         paid += own;
         least += own_least;

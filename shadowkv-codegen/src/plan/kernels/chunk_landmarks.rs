@@ -1,10 +1,9 @@
 //! `chunk_landmarks`: rotated chunk means and how badly they represent their chunk.
 
 use serde::{Deserialize, Serialize};
-use shadowkv_runtime::manifest::{Access, Dtype};
+use shadowkv_runtime::manifest::Access;
 
-use super::super::arguments::store_rows;
-use super::super::builder::{Builder, shape};
+use super::super::builder::Builder;
 use super::super::{KernelPlan, PlanError, UNIT_BYTES, UNIT_ELEMENTS, entry_suffix};
 use super::{MAX_WARPS, constant, require};
 use crate::spec::{RopeLayout, Spec};
@@ -55,27 +54,31 @@ impl ChunkLandmarksTile {
 
 /// How the pairs of a head are spread over lanes.
 #[derive(Clone, Copy)]
-struct Lanes {
+pub(super) struct Lanes {
     /// Neighbouring pairs a lane owns: two where their elements are whole words.
-    run: u32,
+    pub(super) run: u32,
     /// Lanes of a group, a power of two.
-    group: u32,
+    pub(super) group: u32,
     /// Runs a lane owns one after the other.
-    steps: u32,
+    pub(super) steps: u32,
+    /// Keys of a chunk that a lane keeps in registers between their mean and their cosines: all, where they are few.
+    pub(super) held: u32,
 }
 
 impl Lanes {
-    fn of(spec: &Spec) -> Lanes {
+    pub(super) fn of(spec: &Spec) -> Lanes {
         let pairs = spec.attention.head_dim / 2;
         let whole_words = spec.rope.layout == RopeLayout::Interleaved
             || (spec.rope.rotary_dim / 2).is_multiple_of(2);
         let run = if whole_words { 2 } else { 1 };
         let runs = pairs / run;
         let lanes = runs.next_power_of_two().min(32);
+        let chunk = spec.shadowkv.chunk_size;
         Lanes {
             run,
             group: lanes,
             steps: runs.div_ceil(lanes),
+            held: if chunk * run <= 32 { chunk } else { 1 },
         }
     }
 }
@@ -94,6 +97,7 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
         run,
         group: lanes,
         steps,
+        held,
     } = Lanes::of(spec);
     let groups_per_warp = 32 / lanes;
     let ChunkLandmarksTile {
@@ -145,7 +149,6 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
     let pitch = tile_units.next_multiple_of(if groups_per_warp > 1 { 8 } else { 2 });
     let rotation_pitch = (spec.rope.rotary_dim / 2).next_multiple_of(2);
     let shared = tokens * (pitch * UNIT_BYTES + rotation_pitch * 8);
-    let held = if chunk * run <= 32 { chunk } else { 1 };
     let mut arguments = vec![
         build.k_pre(spec)?,
         build.token_begin()?,
@@ -155,13 +158,7 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
     arguments.extend(build.store()?);
     arguments.push(build.rope_table()?);
     arguments.push(build.landmarks(spec, Access::Write)?);
-    arguments.push(build.pointer(
-        "min_cosines",
-        Dtype::F32,
-        Access::Write,
-        shape![store_rows(spec)],
-        "lowest cosine between a chunk's keys and their mean, [kv_heads, capacity] within a sequence",
-    )?);
+    arguments.push(build.min_cosines(spec, Access::Write)?);
     Ok(KernelPlan {
         name: NAME,
         entry: format!("{NAME}_{}", entry_suffix(spec)),
@@ -174,7 +171,7 @@ pub(super) fn plan(spec: &Spec, tile: &ChunkLandmarksTile) -> Result<KernelPlan,
             "-> landmarks [kv_heads, capacity, head_dim] bf16, min_cosines [kv_heads, capacity] f32, per sequence.".into(),
             format!("A block owns {tile_chunks} chunk(s) of {tile_heads} head(s), and computes their sines and cosines while the keys travel."),
         ],
-        header: "rope.cuh",
+        header: "landmark.cuh",
         constants: vec![
             constant("TILE_CHUNKS", tile_chunks, "chunks of a block"),
             constant("TILE_HEADS", tile_heads, "KV heads of a block"),

@@ -64,7 +64,7 @@ pub(super) fn plan(spec: &Spec, tile: &GatherValuesTile) -> Result<KernelPlan, P
         "from 1 to 16".into()
     })?;
 
-    let mut arguments = vec![build.host_values(spec)?];
+    let mut arguments = vec![build.host_values(spec, Access::Read)?];
     arguments.extend(build.store()?);
     arguments.extend(build.missing(spec, Access::Read)?);
     arguments.push(build.slots(

@@ -15,18 +15,6 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
             "it is the model's `num_hidden_layers`",
         ),
         (
-            "decoder.hidden",
-            raw.hidden,
-            l::WIDTH_MAX,
-            "it is the model's `hidden_size`",
-        ),
-        (
-            "decoder.ffn",
-            raw.ffn,
-            l::WIDTH_MAX,
-            "it is the model's `intermediate_size`",
-        ),
-        (
             "decoder.vocab",
             raw.vocab,
             l::VOCAB_MAX,
@@ -35,6 +23,23 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
     ];
     for (path, value, max, help) in sizes {
         findings.within(path, value, 1, max, help);
+    }
+    let widths = [
+        (
+            "decoder.hidden",
+            raw.hidden,
+            l::HIDDEN_MAX,
+            "it is the model's `hidden_size`",
+        ),
+        (
+            "decoder.ffn",
+            raw.ffn,
+            l::FFN_MAX,
+            "it is the model's `intermediate_size`",
+        ),
+    ];
+    for (path, value, max, help) in widths {
+        width(path, value, max, help, findings);
     }
     // It is added in f32.
     let eps_right = raw.norm_eps as f32 >= f32::MIN_POSITIVE && raw.norm_eps < 1.0;
@@ -96,6 +101,17 @@ pub(super) fn resolve(raw: RawDecoder, rope: &Rope, findings: &mut Findings) -> 
         tensor_names,
         bos_token: raw.bos_token,
         eos_tokens: raw.eos_tokens,
+    }
+}
+
+/// Rows are read and written 16 bytes at a time.
+fn width(path: &str, value: u32, max: u32, help: &str, findings: &mut Findings) {
+    let step = l::WIDTH_STEP;
+    if !(step..=max).contains(&value) || !value.is_multiple_of(step) {
+        findings
+            .range(path, format!("`{path}` cannot be {value}"))
+            .allowed(format!("a multiple of {step} from {step} to {max}"))
+            .help(help);
     }
 }
 

@@ -171,7 +171,7 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths, first: &[u32], kind
 }
 
 /// Landmarks and lowest cosines of one KV head, whose keys before `RoPE` are `keys` `[tokens, head_dim]`.
-fn expected(
+pub(super) fn expected(
     keys: &[f64],
     turns: &[Turns],
     rotary: &Rotary,

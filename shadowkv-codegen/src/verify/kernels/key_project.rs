@@ -108,7 +108,8 @@ fn case(target: &Target, stream: &Stream, lengths: &Lengths) -> Case {
     }
 }
 
-fn expected(keys: &[f64], basis: &[f64], width: usize, rank: usize) -> Values {
+/// Factor rows of `keys` `[tokens, width]`.
+pub(super) fn expected(keys: &[f64], basis: &[f64], width: usize, rank: usize) -> Values {
     // sum |a b| is at most the product of the lengths.
     let vectors: Vec<f64> = transposed(basis, rank)
         .chunks_exact(width)

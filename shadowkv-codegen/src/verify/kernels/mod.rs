@@ -11,16 +11,30 @@ use super::random::Stream;
 use crate::plan::KernelPlan;
 use crate::spec::Spec;
 
+mod attention;
 mod chunk_landmarks;
+mod decode_attention;
+mod embed;
+mod fold_chunk;
 mod gather_values;
 mod key_gram;
 mod key_project;
 mod landmark_score;
+mod offload_values;
+mod prefill_attention;
 mod reconstruct_keys;
+mod rings;
+mod rms_norm;
+mod rope_append;
+mod sample;
 mod scores;
 mod select_chunks;
+mod select_outliers;
 mod selection;
+mod silu_mul;
 mod slots;
+mod sparse_attention;
+mod store_exact;
 
 /// What cases are made for.
 #[derive(Clone, Copy)]
@@ -80,10 +94,21 @@ impl Layer {
         let most = (most as u32 / TOKENS_STEP).max(1) * TOKENS_STEP;
         self.context.min(most)
     }
+
+    /// As many tokens of each sequence as can be emulated in some seconds, where a pair of tokens takes `products`
+    /// tensor-core instructions and each token meets all before it: the context, or less by whole 1024s.
+    fn affordable_pairs(&self, products: f64) -> u32 {
+        let most = 2.0 * MOST_PRODUCTS_OF_PAIRS / products.max(f64::MIN_POSITIVE);
+        let most = (most / f64::from(self.batch)).sqrt();
+        let most = (most as u32 / TOKENS_STEP).max(1) * TOKENS_STEP;
+        self.context.min(most)
+    }
 }
 
 /// Tensor-core instructions of a launch that is measured.
 const MOST_PRODUCTS: f64 = 12e6;
+/// The same where tokens meet each other: fewer would be so few tokens that what happens at their ends weighs too much.
+const MOST_PRODUCTS_OF_PAIRS: f64 = 36e6;
 /// Granule of the tokens where the context is too much.
 const TOKENS_STEP: u32 = 1024;
 /// Rows of an input that are drawn for a launch that is measured; the others repeat them.
@@ -195,6 +220,31 @@ pub struct LayerSketch {
 /// All kernels that have cases.
 pub const SUBJECTS: &[Subject] = &[
     Subject {
+        name: "embed",
+        cases: embed::cases,
+        layer: embed::layer,
+    },
+    Subject {
+        name: "rms_norm",
+        cases: rms_norm::cases,
+        layer: rms_norm::layer,
+    },
+    Subject {
+        name: "rope_append",
+        cases: rope_append::cases,
+        layer: rope_append::layer,
+    },
+    Subject {
+        name: "prefill_attention",
+        cases: prefill_attention::cases,
+        layer: prefill_attention::layer,
+    },
+    Subject {
+        name: "silu_mul",
+        cases: silu_mul::cases,
+        layer: silu_mul::layer,
+    },
+    Subject {
         name: "key_gram",
         cases: key_gram::cases,
         layer: key_gram::layer,
@@ -208,6 +258,26 @@ pub const SUBJECTS: &[Subject] = &[
         name: "chunk_landmarks",
         cases: chunk_landmarks::cases,
         layer: chunk_landmarks::layer,
+    },
+    Subject {
+        name: "select_outliers",
+        cases: select_outliers::cases,
+        layer: select_outliers::layer,
+    },
+    Subject {
+        name: "store_exact",
+        cases: store_exact::cases,
+        layer: store_exact::layer,
+    },
+    Subject {
+        name: "offload_values",
+        cases: offload_values::cases,
+        layer: offload_values::layer,
+    },
+    Subject {
+        name: "decode_attention",
+        cases: decode_attention::cases,
+        layer: decode_attention::layer,
     },
     Subject {
         name: "landmark_score",
@@ -228,6 +298,21 @@ pub const SUBJECTS: &[Subject] = &[
         name: "reconstruct_keys",
         cases: reconstruct_keys::cases,
         layer: reconstruct_keys::layer,
+    },
+    Subject {
+        name: "sparse_attention",
+        cases: sparse_attention::cases,
+        layer: sparse_attention::layer,
+    },
+    Subject {
+        name: "fold_chunk",
+        cases: fold_chunk::cases,
+        layer: fold_chunk::layer,
+    },
+    Subject {
+        name: "sample",
+        cases: sample::cases,
+        layer: sample::layer,
     },
 ];
 

@@ -5,15 +5,24 @@
 
 pub mod attention;
 pub mod chunk_landmarks;
+pub mod embed;
+pub mod fold_chunk;
 pub mod gather_values;
 pub mod key_basis;
 pub mod key_gram;
 pub mod key_project;
 pub mod landmark_score;
+pub mod offload_values;
+pub mod prefill_attention;
 pub mod reconstruct_keys;
+pub mod rms_norm;
 pub mod rope;
+pub mod rope_append;
+pub mod sample;
 pub mod select_chunks;
 pub mod select_outliers;
+pub mod silu_mul;
+pub mod store_exact;
 
 /// The scalar product of two vectors of one length.
 pub fn dot(left: &[f64], right: &[f64]) -> f64 {
