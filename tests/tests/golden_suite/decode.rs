@@ -19,7 +19,7 @@ use crate::prefill::BF16;
 
 /// Roundings are as often up as down: a sum of them is above so many times the root of the sum of their squares once in
 /// 10^7 sums (Hoeffding).
-const UNLIKELY: f64 = 6.0;
+pub(crate) const UNLIKELY: f64 = 6.0;
 /// Epoch of the one sequence.
 const EPOCH: u32 = 1;
 

@@ -2,8 +2,8 @@
 //!
 //! `tests/golden/shadowkv/README.md` says how they were made, what is in them and within what they hold. [`method`] puts the
 //! oracles one behind the other, as a prompt and the steps after it need them, and meets those numbers: so the oracles are
-//! the method's, not only ours. [`prefill`] and [`decode`] give the kernels, stage by stage, what the class had before the
-//! stage, and meet what it had after it.
+//! the method's, not only ours. [`prefill`], [`decode`] and [`attention`] give the kernels, stage by stage, what the class had
+//! before the stage, and meet what it had after it.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
     reason = "a test that cannot go on has failed, and the figures are for whoever looks"
 )]
 
+mod attention;
 mod close;
 mod decode;
 mod fixture;
@@ -48,6 +49,11 @@ macro_rules! cases {
                 #[test]
                 fn the_kernels_of_a_step() {
                     crate::decode::agree(super::$function());
+                }
+
+                #[test]
+                fn the_kernels_of_attention() {
+                    crate::attention::agree(super::$function());
                 }
             }
         )*

@@ -22,7 +22,7 @@ pub(crate) const REBUILT: f64 = 2e-3;
 /// The same of all of them together, as a share of their length.
 const REBUILT_TOGETHER: f64 = 5e-5;
 /// Of attention outputs.
-const ATTENTION: f64 = 3e-4;
+pub(crate) const ATTENTION: f64 = 3e-4;
 /// Of what was computed in `f64` and stored in `f32`, as a share.
 const STORED: f64 = 1e-6;
 
