@@ -182,7 +182,7 @@ fn largest_error(queries: &[f64], landmarks: &[f64], head_dim: usize) -> f64 {
 }
 
 /// Bits of 32 chunks a word, the first chunk lowest.
-fn bits(chunks: &[bool]) -> Vec<u8> {
+pub(crate) fn bits(chunks: &[bool]) -> Vec<u8> {
     bytes_of(chunks.chunks(32).map(|own| {
         let word = |word: u32, (bit, set): (usize, &bool)| word | u32::from(*set) << bit;
         own.iter().enumerate().fold(0, word).to_le_bytes()

@@ -18,6 +18,7 @@ mod decode;
 mod fixture;
 mod launch;
 mod method;
+mod outliers;
 mod prefill;
 
 use std::sync::OnceLock;
@@ -44,6 +45,11 @@ macro_rules! cases {
                 #[test]
                 fn the_kernels_of_a_prompt() {
                     crate::prefill::agree(super::$function());
+                }
+
+                #[test]
+                fn the_kernel_of_outliers() {
+                    crate::outliers::agree(super::$function());
                 }
 
                 #[test]
