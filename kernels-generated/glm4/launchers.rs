@@ -33,8 +33,323 @@ pub const SELECTED_CHUNKS: usize = 256;
 /// shadowkv.resident_chunks: chunk slots per KV head.
 pub const RESIDENT_CHUNKS: usize = 512;
 
+/// shadowkv.outlier_chunks: chunks per KV head kept exact.
+pub const OUTLIER_CHUNKS: usize = 48;
+
 /// Chunks of one partial softmax sum, whatever the tiles.
 pub const SCORE_SPAN: usize = 64;
+
+/// Arguments of `embed`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EmbedArguments {
+    /// Read, `[query_rows]`: the tokens.
+    pub token_ids: DevicePointer<i32>,
+    /// Read, `[151552, 4096]`: the embedding.
+    pub table: DevicePointer<Bf16>,
+    /// Written, `[query_rows, 4096]`: the tokens' rows of it.
+    pub output: DevicePointer<Bf16>,
+}
+const _: [(); 24] = [(); size_of::<EmbedArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for EmbedArguments {
+    const KERNEL: &'static str = "embed";
+}
+
+/// Sizes that the grid of `embed` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmbedSizes {
+    /// Rows of the packed queries: the new tokens of all sequences.
+    pub query_rows: u64,
+}
+
+impl EmbedSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("query_rows", self.query_rows)
+    }
+}
+
+/// The embedding of every token.
+///
+/// Least work: reads query_rows * 8196 and writes query_rows * 8192 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn embed<L: Launch>(
+    launcher: &mut L,
+    sizes: EmbedSizes,
+    arguments: &EmbedArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `rms_norm`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct RmsNormArguments {
+    /// Read, `[query_rows, 4096]`: the last block's output; not looked at where `add_x` is 0.
+    pub x: DevicePointer<Bf16>,
+    /// Read and written, `[query_rows, 4096]`: residual stream.
+    pub residual: DevicePointer<Bf16>,
+    /// Read, `[4096]`: weight of each element.
+    pub weight: DevicePointer<Bf16>,
+    /// Written, `[query_rows, 4096]`: the normed rows.
+    pub output: DevicePointer<Bf16>,
+    /// Whether `x` is added to the residual first: 0 or 1.
+    pub add_x: i64,
+}
+const _: [(); 40] = [(); size_of::<RmsNormArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for RmsNormArguments {
+    const KERNEL: &'static str = "rms_norm";
+}
+
+/// Sizes that the grid of `rms_norm` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RmsNormSizes {
+    /// Rows of the packed queries: the new tokens of all sequences.
+    pub query_rows: u64,
+}
+
+impl RmsNormSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("query_rows", self.query_rows)
+    }
+}
+
+/// Adds a block's output to the residual stream, and norms the sum for the next block.
+///
+/// Least work: reads query_rows * 16384 + 8192 and writes query_rows * 16384 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn rms_norm<L: Launch>(
+    launcher: &mut L,
+    sizes: RmsNormSizes,
+    arguments: &RmsNormArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `rope_append`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct RopeAppendArguments {
+    /// Read, `[query_rows, 40, 128]`: of each new token all query heads, then all key heads, then all value
+    /// heads, before RoPE.
+    pub qkv: DevicePointer<Bf16>,
+    /// Read, `[batch]`: packed row of each sequence's first new token.
+    pub query_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: new tokens of each sequence, the last of its tokens.
+    pub query_count: DevicePointer<i32>,
+    /// Read, `[batch]`: tokens of each sequence.
+    pub token_count: DevicePointer<i32>,
+    /// Read, `[batch]`: first row of each sequence in the exact keys and values.
+    pub row_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: rows of each sequence, whole chunks: position p lies in row row_begin + p %
+    /// row_capacity.
+    pub row_capacity: DevicePointer<i32>,
+    /// Read, `[batch]`: RoPE table of each sequence: 0, or 1 for longrope's long table.
+    pub rope_table: DevicePointer<i32>,
+    /// Written, `[query_rows, 4, 8, 128]`: queries of the new tokens after RoPE.
+    pub queries: DevicePointer<Bf16>,
+    /// Written, `[cache_rows, 4, 128]`: exact keys after RoPE.
+    pub keys: DevicePointer<Bf16>,
+    /// Written, `[cache_rows, 4, 128]`: exact values.
+    pub values: DevicePointer<Bf16>,
+    /// Written, `[cache_rows, 4, 128]`: exact keys before RoPE; not touched unless `keep_k_pre` is 1.
+    pub k_pre: DevicePointer<Bf16>,
+    /// 1: keys before RoPE are kept for the compressed stores; 0: they are not.
+    pub keep_k_pre: i64,
+}
+const _: [(); 96] = [(); size_of::<RopeAppendArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for RopeAppendArguments {
+    const KERNEL: &'static str = "rope_append";
+}
+
+/// Sizes that the grid of `rope_append` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RopeAppendSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+    /// Most new tokens of a sequence, or an upper bound.
+    pub max_queries: u64,
+}
+
+impl RopeAppendSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("batch", self.batch).with("max_queries", self.max_queries)
+    }
+}
+
+/// RoPE of the new tokens' queries and keys; keys and values appended to the exact ones.
+///
+/// Least work: reads total_queries * 10240 and writes total_queries * 10240 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn rope_append<L: Launch>(
+    launcher: &mut L,
+    sizes: RopeAppendSizes,
+    arguments: &RopeAppendArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `prefill_attention`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PrefillAttentionArguments {
+    /// Read, `[query_rows, 4, 8, 128]`: queries of the new tokens after RoPE.
+    pub queries: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: keys after RoPE: the token at position p in row row_begin + p.
+    pub keys: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: values, in the same rows.
+    pub values: DevicePointer<Bf16>,
+    /// Read, `[batch]`: packed row of each sequence's first new token.
+    pub query_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: new tokens of each sequence, the last of its tokens.
+    pub query_count: DevicePointer<i32>,
+    /// Read, `[batch]`: tokens of each sequence.
+    pub token_count: DevicePointer<i32>,
+    /// Read, `[batch]`: first row of each sequence in the exact keys and values.
+    pub row_begin: DevicePointer<i64>,
+    /// Written, `[query_rows, 4, 8, 128]`: attention of every new token and query head.
+    pub output: DevicePointer<Bf16>,
+}
+const _: [(); 64] = [(); size_of::<PrefillAttentionArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for PrefillAttentionArguments {
+    const KERNEL: &'static str = "prefill_attention";
+}
+
+/// Sizes that the grid of `prefill_attention` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefillAttentionSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+    /// Most new tokens of a sequence, or an upper bound.
+    pub max_queries: u64,
+}
+
+impl PrefillAttentionSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("batch", self.batch).with("max_queries", self.max_queries)
+    }
+}
+
+/// causal attention of each sequence's new tokens over all of its tokens.
+///
+/// Least work: reads total_queries * 8192 + total_tokens * 2048 and writes total_queries * 8192 bytes
+/// of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn prefill_attention<L: Launch>(
+    launcher: &mut L,
+    sizes: PrefillAttentionSizes,
+    arguments: &PrefillAttentionArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `silu_mul`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SiluMulArguments {
+    /// Read, `[query_rows, 2, 13696]`: gates and what they multiply.
+    pub gate_up: DevicePointer<Bf16>,
+    /// Written, `[query_rows, 13696]`: silu(gate) * up.
+    pub output: DevicePointer<Bf16>,
+}
+const _: [(); 16] = [(); size_of::<SiluMulArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for SiluMulArguments {
+    const KERNEL: &'static str = "silu_mul";
+}
+
+/// Sizes that the grid of `silu_mul` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiluMulSizes {
+    /// Rows of the packed queries: the new tokens of all sequences.
+    pub query_rows: u64,
+}
+
+impl SiluMulSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("query_rows", self.query_rows)
+    }
+}
+
+/// The MLP's gated activation: silu(gate) * up.
+///
+/// Least work: reads query_rows * 54784 and writes query_rows * 27392 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn silu_mul<L: Launch>(
+    launcher: &mut L,
+    sizes: SiluMulSizes,
+    arguments: &SiluMulArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
 
 /// Arguments of `key_gram`, in the layout of the kernel's own struct.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +357,7 @@ pub const SCORE_SPAN: usize = 64;
 pub struct KeyGramArguments {
     /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
     pub k_pre: DevicePointer<Bf16>,
-    /// Read, `[batch]`: row of `k_pre` at which each sequence begins.
+    /// Read, `[batch]`: packed row at which each sequence's prompt begins.
     pub token_begin: DevicePointer<i64>,
     /// Read, `[batch]`: tokens of each sequence.
     pub token_count: DevicePointer<i32>,
@@ -113,11 +428,11 @@ pub unsafe fn key_gram<L: Launch>(
 pub struct KeyProjectArguments {
     /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
     pub k_pre: DevicePointer<Bf16>,
-    /// Read, `[batch]`: row of `k_pre` at which each sequence begins.
+    /// Read, `[batch]`: packed row at which each sequence's prompt begins.
     pub token_begin: DevicePointer<i64>,
     /// Read, `[batch]`: tokens of each sequence.
     pub token_count: DevicePointer<i32>,
-    /// Read, `[batch]`: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
+    /// Read, `[batch]`: chunk of each sequence that its first packed row begins; 0 for a whole prompt.
     pub first_chunk: DevicePointer<i32>,
     /// Read, `[batch, 4, 128, 160]`: V_R, the leading right singular vectors of each sequence's keys.
     pub key_basis: DevicePointer<Bf16>,
@@ -183,9 +498,9 @@ pub unsafe fn key_project<L: Launch>(
 pub struct ChunkLandmarksArguments {
     /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
     pub k_pre: DevicePointer<Bf16>,
-    /// Read, `[batch]`: row of `k_pre` at which each sequence begins.
+    /// Read, `[batch]`: packed row at which each sequence's prompt begins.
     pub token_begin: DevicePointer<i64>,
-    /// Read, `[batch]`: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
+    /// Read, `[batch]`: chunk of each sequence that its first packed row begins; 0 for a whole prompt.
     pub first_chunk: DevicePointer<i32>,
     /// Read, `[batch]`: whole chunks of each sequence in `k_pre`, from `token_begin` on.
     pub chunk_count: DevicePointer<i32>,
@@ -244,6 +559,299 @@ pub unsafe fn chunk_landmarks<L: Launch>(
     launcher: &mut L,
     sizes: ChunkLandmarksSizes,
     arguments: &ChunkLandmarksArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `select_outliers`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SelectOutliersArguments {
+    /// Read, `[store_chunks * 4]`: lowest cosine of a chunk's keys with its landmark, [kv_heads, capacity]
+    /// within a sequence.
+    pub min_cosines: DevicePointer<f32>,
+    /// Read, `[batch]`: compressed chunks of each sequence.
+    pub chunk_count: DevicePointer<i32>,
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
+    pub store_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    pub store_capacity: DevicePointer<i32>,
+    /// Written, `[batch, 4, outlier_capacity]`: outlier chunks of each sequence and KV head, in the order
+    /// of their places, padded with -1.
+    pub outlier_chunks: DevicePointer<i32>,
+    /// Written, `[batch, 4]`: outlier chunks of each sequence and KV head.
+    pub outlier_count: DevicePointer<i32>,
+    /// Written, `[batch, 4]`: highest cosine among the outliers, minus infinity if there are none.
+    pub outlier_threshold: DevicePointer<f32>,
+    /// Written, `[ceil_div(store_chunks * 4, 32)]`: bit row % 32 of word row / 32 is set for outliers,
+    /// [kv_heads, capacity] bits within a sequence.
+    pub outlier_mask: DevicePointer<u32>,
+    /// Outlier chunks there is room for; at least shadowkv.outlier_chunks.
+    pub outlier_capacity: i64,
+}
+const _: [(); 72] = [(); size_of::<SelectOutliersArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for SelectOutliersArguments {
+    const KERNEL: &'static str = "select_outliers";
+}
+
+/// Sizes that the grid of `select_outliers` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectOutliersSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+}
+
+impl SelectOutliersSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("batch", self.batch)
+    }
+}
+
+/// The chunks of every KV head whose mean represents their keys worst: its outliers.
+///
+/// Least work: reads total_chunks * 16 and writes batch * 4 * (outlier_capacity * 4 + 8) +
+/// ceil_div(total_chunks * 4, 8) bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn select_outliers<L: Launch>(
+    launcher: &mut L,
+    sizes: SelectOutliersSizes,
+    arguments: &SelectOutliersArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `store_exact`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct StoreExactArguments {
+    /// Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
+    pub k_pre: DevicePointer<Bf16>,
+    /// Read, `[token_rows, 4, 128]`: keys after RoPE, as `k_pre`.
+    pub keys: DevicePointer<Bf16>,
+    /// Read, `[token_rows, 4, 128]`: values, as `k_pre`.
+    pub values: DevicePointer<Bf16>,
+    /// Read, `[batch]`: packed row at which each sequence's prompt begins.
+    pub token_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: tokens of each sequence.
+    pub token_count: DevicePointer<i32>,
+    /// Read, `[batch]`: compressed chunks of each sequence: what lies behind them is its exact window.
+    pub chunk_count: DevicePointer<i32>,
+    /// Read, `[batch, 4, outlier_capacity]`: outlier chunks of each sequence and KV head, in the order of
+    /// their places, padded with -1.
+    pub outlier_chunks: DevicePointer<i32>,
+    /// Read, `[batch, 4]`: outlier chunks of each sequence and KV head.
+    pub outlier_count: DevicePointer<i32>,
+    /// Read, `[batch]`: first row of each sequence in the exact keys and values.
+    pub row_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: rows of each sequence, whole chunks: position p lies in row row_begin + p %
+    /// row_capacity.
+    pub row_capacity: DevicePointer<i32>,
+    /// Written, `[batch, 4, outlier_capacity, 8, 128]`: keys of the outlier chunks after RoPE.
+    pub outlier_keys: DevicePointer<Bf16>,
+    /// Written, `[batch, 4, outlier_capacity, 8, 128]`: values of the outlier chunks.
+    pub outlier_values: DevicePointer<Bf16>,
+    /// Written, `[cache_rows, 4, 128]`: keys of the exact windows after RoPE.
+    pub window_keys: DevicePointer<Bf16>,
+    /// Written, `[cache_rows, 4, 128]`: values of the exact windows.
+    pub window_values: DevicePointer<Bf16>,
+    /// Written, `[cache_rows, 4, 128]`: keys of the exact windows before RoPE.
+    pub window_k_pre: DevicePointer<Bf16>,
+    /// Outlier chunks that each sequence and KV head has room for.
+    pub outlier_capacity: i64,
+}
+const _: [(); 128] = [(); size_of::<StoreExactArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for StoreExactArguments {
+    const KERNEL: &'static str = "store_exact";
+}
+
+/// Sizes that the grid of `store_exact` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreExactSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+    /// Outlier chunks that each sequence and KV head has room for.
+    pub outlier_capacity: u64,
+}
+
+impl StoreExactSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new()
+            .with("batch", self.batch)
+            .with("outlier_capacity", self.outlier_capacity)
+    }
+}
+
+/// Outlier chunks and the exact window of a prompt to the places where they stay.
+///
+/// Least work: reads total_outliers * 4096 + total_window * 3072 + total_outliers * 4 and writes
+/// total_outliers * 4096 + total_window * 3072 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn store_exact<L: Launch>(
+    launcher: &mut L,
+    sizes: StoreExactSizes,
+    arguments: &StoreExactArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `offload_values`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct OffloadValuesArguments {
+    /// Read, `[token_rows, 4, 128]`: values, the sequences one after the other.
+    pub values: DevicePointer<Bf16>,
+    /// Read, `[batch]`: packed row at which each sequence's prompt begins.
+    pub token_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: chunk of each sequence that its first packed row begins; 0 for a whole prompt.
+    pub first_chunk: DevicePointer<i32>,
+    /// Read, `[batch]`: whole chunks of each sequence in `values`, from `token_begin` on.
+    pub chunk_count: DevicePointer<i32>,
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
+    pub store_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    pub store_capacity: DevicePointer<i32>,
+    /// Written, `[store_chunks * 4, 8, 128]`: all values in pinned host memory, [kv_heads, capacity,
+    /// chunk_size, head_dim] within a sequence.
+    pub host_values: MappedHostPointer<Bf16>,
+    /// Sequences of the launch.
+    pub batch: i64,
+}
+const _: [(); 64] = [(); size_of::<OffloadValuesArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for OffloadValuesArguments {
+    const KERNEL: &'static str = "offload_values";
+}
+
+/// Sizes that the grid of `offload_values` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffloadValuesSizes {}
+
+impl OffloadValuesSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new()
+    }
+}
+
+/// A prompt's values into pinned host memory, one chunk of one KV head in one row.
+///
+/// Least work: reads total_chunks * 8192 and writes 0 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn offload_values<L: Launch>(
+    launcher: &mut L,
+    sizes: OffloadValuesSizes,
+    arguments: &OffloadValuesArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `decode_attention`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct DecodeAttentionArguments {
+    /// Read, `[batch, 4, 8, 128]`: this step's queries after RoPE.
+    pub queries: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: rotated keys; position p lies in row row_begin + p.
+    pub keys: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: values, in the rows of their keys.
+    pub values: DevicePointer<Bf16>,
+    /// Read, `[batch]`: tokens of each sequence.
+    pub token_count: DevicePointer<i32>,
+    /// Read, `[batch]`: first row of each sequence in the exact keys and values.
+    pub row_begin: DevicePointer<i64>,
+    /// Written, `[batch, 4, 8, 128]`: weighted sums of the values.
+    pub output: DevicePointer<Bf16>,
+    /// Read and written, `[batch, 4, min(128, max(ceil_div(max_tokens, 256), 1)), 1040]`: partial results
+    /// of the spans, where a list has several; contents do not matter.
+    pub workspace: DevicePointer<f32>,
+    /// Read and written, `[batch, 4]`: arrival counters: 0 before the first launch, and 0 again after every
+    /// launch.
+    pub arrivals: DevicePointer<u32>,
+}
+const _: [(); 64] = [(); size_of::<DecodeAttentionArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for DecodeAttentionArguments {
+    const KERNEL: &'static str = "decode_attention";
+}
+
+/// Sizes that the grid of `decode_attention` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeAttentionSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+    /// Most tokens of a sequence, or an upper bound.
+    pub max_tokens: u64,
+}
+
+impl DecodeAttentionSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("batch", self.batch).with("max_tokens", self.max_tokens)
+    }
+}
+
+/// Attention of each sequence's newest token over its full cache.
+///
+/// Least work: reads total_tokens * 2048 + batch * 8192 and writes batch * 8192 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn decode_attention<L: Launch>(
+    launcher: &mut L,
+    sizes: DecodeAttentionSizes,
+    arguments: &DecodeAttentionArguments,
 ) -> Result<(), L::Error> {
     // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
@@ -550,6 +1158,270 @@ pub unsafe fn reconstruct_keys<L: Launch>(
     launcher: &mut L,
     sizes: ReconstructKeysSizes,
     arguments: &ReconstructKeysArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `sparse_attention`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SparseAttentionArguments {
+    /// Read, `[batch, 4, 8, 128]`: this step's queries after RoPE.
+    pub queries: DevicePointer<Bf16>,
+    /// Read, `[batch, 4, outlier_capacity, 8, 128]`: rotated keys of the outlier chunks.
+    pub outlier_keys: DevicePointer<Bf16>,
+    /// Read, `[batch, 4, outlier_capacity, 8, 128]`: values of the outlier chunks.
+    pub outlier_values: DevicePointer<Bf16>,
+    /// Read, `[batch, 4]`: outlier chunks of each sequence and KV head.
+    pub outlier_count: DevicePointer<i32>,
+    /// Read, `[batch, 4, 512, 8, 128]`: rotated keys of the chunks in the slots.
+    pub key_slots: DevicePointer<Bf16>,
+    /// Read, `[batch, 4, 512, 8, 128]`: values of the chunks in the slots.
+    pub value_slots: DevicePointer<Bf16>,
+    /// Read, `[batch, 4, 256]`: slot of each selected chunk, padded with -1.
+    pub selected_slots: DevicePointer<i32>,
+    /// Read, `[cache_rows, 4, 128]`: rotated keys of the exact windows.
+    pub keys: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: values, in the rows of their keys.
+    pub values: DevicePointer<Bf16>,
+    /// Read, `[batch]`: first row of each sequence in the exact keys and values.
+    pub row_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: rows of each sequence, whole chunks: position p lies in row row_begin + p %
+    /// row_capacity.
+    pub row_capacity: DevicePointer<i32>,
+    /// Read, `[batch]`: compressed chunks of each sequence, outliers included; what follows them is the
+    /// exact window.
+    pub chunk_count: DevicePointer<i32>,
+    /// Read, `[batch]`: tokens of each sequence.
+    pub token_count: DevicePointer<i32>,
+    /// Written, `[batch, 4, 8, 128]`: weighted sums of the values.
+    pub output: DevicePointer<Bf16>,
+    /// Read and written, `[batch, 4, min(128, max(ceil_div(outlier_capacity * 8 + max_window + 2048, 256),
+    /// 1)), 1040]`: partial results of the spans, where a list has several; contents do not matter.
+    pub workspace: DevicePointer<f32>,
+    /// Read and written, `[batch, 4]`: arrival counters: 0 before the first launch, and 0 again after every
+    /// launch.
+    pub arrivals: DevicePointer<u32>,
+    /// Outlier chunks that each sequence and KV head has room for.
+    pub outlier_capacity: i64,
+}
+const _: [(); 136] = [(); size_of::<SparseAttentionArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for SparseAttentionArguments {
+    const KERNEL: &'static str = "sparse_attention";
+}
+
+/// Sizes that the grid of `sparse_attention` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SparseAttentionSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+    /// Most tokens in the exact window of a sequence, or an upper bound.
+    pub max_window: u64,
+    /// Outlier chunks that each sequence and KV head has room for.
+    pub outlier_capacity: u64,
+}
+
+impl SparseAttentionSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new()
+            .with("batch", self.batch)
+            .with("max_window", self.max_window)
+            .with("outlier_capacity", self.outlier_capacity)
+    }
+}
+
+/// Attention of each sequence's newest token over outliers, selected chunks and the exact window.
+///
+/// Least work: reads total_attended * 512 + batch * 8192 and writes batch * 8192 bytes of device
+/// memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn sparse_attention<L: Launch>(
+    launcher: &mut L,
+    sizes: SparseAttentionSizes,
+    arguments: &SparseAttentionArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `fold_chunk`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct FoldChunkArguments {
+    /// Read, `[cache_rows, 4, 128]`: exact keys before RoPE.
+    pub k_pre: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: exact keys after RoPE.
+    pub keys: DevicePointer<Bf16>,
+    /// Read, `[cache_rows, 4, 128]`: exact values.
+    pub values: DevicePointer<Bf16>,
+    /// Read, `[batch]`: first row of each sequence in the exact keys and values.
+    pub row_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: rows of each sequence, whole chunks: position p lies in row row_begin + p %
+    /// row_capacity.
+    pub row_capacity: DevicePointer<i32>,
+    /// Read, `[batch]`: compressed chunks of each sequence before the launch: the first of those folded.
+    pub chunk_count: DevicePointer<i32>,
+    /// Read, `[batch]`: chunks of each sequence to fold, no more than its ring holds.
+    pub fold_count: DevicePointer<i32>,
+    /// Read, `[batch, 4, 128, 160]`: V_R, the leading right singular vectors of each sequence's keys.
+    pub key_basis: DevicePointer<Bf16>,
+    /// Read, `[batch]`: RoPE table of each sequence: 0, or 1 for longrope's long table.
+    pub rope_table: DevicePointer<i32>,
+    /// Read, `[batch]`: chunks per KV head that the stores of all sequences before each one hold; a
+    /// multiple of 64.
+    pub store_begin: DevicePointer<i64>,
+    /// Read, `[batch]`: chunks per KV head that each sequence's stores can hold; a multiple of 64.
+    pub store_capacity: DevicePointer<i32>,
+    /// Read, `[batch, 4]`: highest lowest cosine of the prompt's outliers: a chunk below it stays exact;
+    /// minus infinity for none.
+    pub outlier_threshold: DevicePointer<f32>,
+    /// Written, `[store_chunks * 8, 160]`: A = K_pre V_R, one row per compressed token, shared by the KV
+    /// heads.
+    pub factors: DevicePointer<Bf16>,
+    /// Written, `[store_chunks * 4, 128]`: mean of each chunk's keys after RoPE, [kv_heads, capacity,
+    /// head_dim] within a sequence.
+    pub landmarks: DevicePointer<Bf16>,
+    /// Written, `[store_chunks * 4]`: lowest cosine between a chunk's keys and their mean, [kv_heads,
+    /// capacity] within a sequence.
+    pub min_cosines: DevicePointer<f32>,
+    /// Read and written, `[ceil_div(store_chunks * 4, 32)]`: bit row % 32 of word row / 32 is set for
+    /// outliers, [kv_heads, capacity] bits within a sequence.
+    pub outlier_mask: DevicePointer<u32>,
+    /// Written, `[store_chunks * 4, 8, 128]`: all values in pinned host memory, [kv_heads, capacity,
+    /// chunk_size, head_dim] within a sequence.
+    pub host_values: MappedHostPointer<Bf16>,
+    /// Read and written, `[batch, 4, outlier_capacity]`: outlier chunks of each sequence and KV head, in
+    /// the order of their places, padded with -1.
+    pub outlier_chunks: DevicePointer<i32>,
+    /// Read and written, `[batch, 4]`: outlier chunks of each sequence and KV head.
+    pub outlier_count: DevicePointer<i32>,
+    /// Written, `[batch, 4, outlier_capacity, 8, 128]`: keys of the outlier chunks after RoPE.
+    pub outlier_keys: DevicePointer<Bf16>,
+    /// Written, `[batch, 4, outlier_capacity, 8, 128]`: values of the outlier chunks.
+    pub outlier_values: DevicePointer<Bf16>,
+    /// Outlier chunks that each sequence and KV head has room for.
+    pub outlier_capacity: i64,
+}
+const _: [(); 176] = [(); size_of::<FoldChunkArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for FoldChunkArguments {
+    const KERNEL: &'static str = "fold_chunk";
+}
+
+/// Sizes that the grid of `fold_chunk` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldChunkSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+}
+
+impl FoldChunkSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("batch", self.batch)
+    }
+}
+
+/// The oldest chunks of exact windows that overflow, into the compressed stores.
+///
+/// Least work: reads total_folds * 16384 + folding_sequences * 163840 and writes total_folds * 3616
+/// bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn fold_chunk<L: Launch>(
+    launcher: &mut L,
+    sizes: FoldChunkSizes,
+    arguments: &FoldChunkArguments,
+) -> Result<(), L::Error> {
+    // SAFETY: the caller vouches for the pointers, the type for its layout.
+    unsafe { launcher.launch(&sizes.to_sizes(), arguments) }
+}
+
+/// Arguments of `sample`, in the layout of the kernel's own struct.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SampleArguments {
+    /// Read, `[batch, 151552]`: logits of the next token.
+    pub logits: DevicePointer<f32>,
+    /// Read, `[batch]`: divisor of the logits; the most probable token where it is not above 0.
+    pub temperature: DevicePointer<f32>,
+    /// Read, `[batch]`: how many of the most probable tokens may be drawn; all if not above 0.
+    pub top_k: DevicePointer<i32>,
+    /// Read, `[batch]`: probability that the most probable tokens must reach, of which none more may be
+    /// drawn; all if not below 1.
+    pub top_p: DevicePointer<f32>,
+    /// Read, `[batch]`: key of the random numbers, any 64 bits.
+    pub seed: DevicePointer<i64>,
+    /// Read, `[batch]`: counter of the random numbers: another for every token of a sequence.
+    pub step: DevicePointer<u32>,
+    /// Written, `[batch]`: the tokens; -1 where no logit is above minus infinity.
+    pub token_ids: DevicePointer<i32>,
+    /// Written, `[batch]`: their log probabilities in the softmax of the unmodified logits.
+    pub logprob: DevicePointer<f32>,
+}
+const _: [(); 64] = [(); size_of::<SampleArguments>()];
+
+// SAFETY: plain data in the C layout whose size the kernel asserts too.
+unsafe impl KernelArguments for SampleArguments {
+    const KERNEL: &'static str = "sample";
+}
+
+/// Sizes that the grid of `sample` depends on; all known to the host before the launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleSizes {
+    /// Sequences of the launch.
+    pub batch: u64,
+}
+
+impl SampleSizes {
+    /// The sizes under their names in the manifest.
+    pub fn to_sizes(self) -> Sizes {
+        Sizes::new().with("batch", self.batch)
+    }
+}
+
+/// The next token of every sequence: the most probable, or one drawn from the softmax of its logits.
+///
+/// Least work: reads batch * 606232 and writes batch * 8 bytes of device memory.
+///
+/// # Errors
+///
+/// Whatever the launcher reports: a size out of range, or a failed launch.
+///
+/// # Safety
+///
+/// Every pointer must be aligned to 16 bytes and valid for its documented shape until the launch has
+/// run, and nothing else may write what it reads, or touch what it writes, meanwhile. Counts and
+/// indices in the arrays must stay within those shapes, and every sequence within its own part of the
+/// stores.
+pub unsafe fn sample<L: Launch>(
+    launcher: &mut L,
+    sizes: SampleSizes,
+    arguments: &SampleArguments,
 ) -> Result<(), L::Error> {
     // SAFETY: the caller vouches for the pointers, the type for its layout.
     unsafe { launcher.launch(&sizes.to_sizes(), arguments) }

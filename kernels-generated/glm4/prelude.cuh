@@ -41,6 +41,13 @@ DEVICE bf16 bf16_from_f32(float value) {
   return result;
 }
 
+// a | b | c.
+DEVICE u32 or_of_three(u32 a, u32 b, u32 c) {
+  u32 d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xfe;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
 // A u32 that orders like the float: negative values reversed, the sign bit flipped. Never 0 for a number.
 DEVICE u32 ordered_key(float value) {
   const u32 bits = __float_as_uint(value);
@@ -69,6 +76,20 @@ DEVICE float log2_approx(float x) {
 DEVICE float inverse_sqrt_approx(float x) {
   float y;
   asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// The same value, of which the compiler knows nothing any more: what follows from it is computed where it stands, not
+// kept in registers from before a loop.
+DEVICE u32 of_unknown_value(u32 value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
+// 1 / x for normal x > 0: relative error below 2^-22; 0 where the result would be subnormal.
+DEVICE float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
@@ -104,6 +125,9 @@ DEVICE uint4 load_16(const void* address) {
   return v;
 }
 
+// 16 bytes that this thread may write during this launch.
+DEVICE uint4 load_16_of_own(const void* address) { return *reinterpret_cast<const uint4*>(address); }
+
 // 16 bytes that other blocks of this launch wrote: past L1.
 DEVICE float4 load_16_shared_by_blocks(const void* address) {
   float4 v;
@@ -111,6 +135,12 @@ DEVICE float4 load_16_shared_by_blocks(const void* address) {
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
                : "l"(address)
                : "memory");
+  return v;
+}
+
+DEVICE float2 load_8_shared_by_blocks(const void* address) {
+  float2 v;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(address) : "memory");
   return v;
 }
 
@@ -129,6 +159,17 @@ DEVICE void store_16_f32(void* address, float4 value) {
                : "memory");
 }
 
+// Two and four words at once: told to, for the same reason.
+DEVICE void store_8_words(void* address, uint2 value) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(address), "r"(value.x), "r"(value.y) : "memory");
+}
+
+DEVICE void store_16_words(void* address, uint4 value) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(value.x), "r"(value.y), "r"(value.z),
+               "r"(value.w)
+               : "memory");
+}
+
 // old = *address; *address = old >= limit ? 0 : old + 1, acquire and release at device scope: what a block
 // wrote before its arrival is visible to whoever arrives later (PTX ISA, memory consistency model).
 // The counter is back at 0 after limit + 1 arrivals, ready for the next launch.
@@ -140,13 +181,17 @@ DEVICE u32 arrive_and_wrap(u32* address, u32 limit) {
 
 // ------------------------------------------------------------------------------------ shared memory
 
+// What instructions address shared memory by. Those that take a pointer take this as well, for code that computes
+// addresses itself.
 DEVICE u32 shared_address(const void* pointer) { return u32(__cvta_generic_to_shared(pointer)); }
 
 // 16 bytes from global to shared memory without a register; zeros, and no read, where `valid` is false.
-DEVICE void cp_async_16(void* shared, const void* global, bool valid) {
+DEVICE void cp_async_16(u32 shared, const void* global, bool valid) {
   const u32 bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
-               : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
+}
+DEVICE void cp_async_16(void* shared, const void* global, bool valid) {
+  cp_async_16(shared_address(shared), global, valid);
 }
 
 DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -158,19 +203,21 @@ DEVICE void cp_async_wait() {
 }
 
 // Four 8x8 b16 matrices; lane i gives the address of row i % 8 of matrix i / 8 (PTX ISA, ldmatrix).
-DEVICE void ldmatrix_x4(u32 (&r)[4], const void* row) {
+DEVICE void ldmatrix_x4(u32 (&r)[4], u32 row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
+DEVICE void ldmatrix_x4(u32 (&r)[4], const void* row) { ldmatrix_x4(r, shared_address(row)); }
 
-DEVICE void ldmatrix_x4_transposed(u32 (&r)[4], const void* row) {
+DEVICE void ldmatrix_x4_transposed(u32 (&r)[4], u32 row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
+DEVICE void ldmatrix_x4_transposed(u32 (&r)[4], const void* row) { ldmatrix_x4_transposed(r, shared_address(row)); }
 
 DEVICE void ldmatrix_x2(u32 (&r)[2], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
@@ -179,12 +226,13 @@ DEVICE void ldmatrix_x2(u32 (&r)[2], const void* row) {
                : "memory");
 }
 
-DEVICE void ldmatrix_x2_transposed(u32 (&r)[2], const void* row) {
+DEVICE void ldmatrix_x2_transposed(u32 (&r)[2], u32 row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
                : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
+DEVICE void ldmatrix_x2_transposed(u32 (&r)[2], const void* row) { ldmatrix_x2_transposed(r, shared_address(row)); }
 
 // Where 16-byte unit `unit` of row `row` lies in a tile whose rows are PITCH units apart (PITCH even).
 // The XOR puts any 8 consecutive rows of one column into 8 different bank groups, so that ldmatrix has no
@@ -206,6 +254,15 @@ DEVICE void mma_m16n8k16(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, 
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// d = a * b, which begins a sum: nothing needs to be set to zero before.
+DEVICE void mma_m16n8k16_to_zero(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%10, %10, %10, %10};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(0.0f));
 }
 
 // ------------------------------------------------------------------------------------ warps

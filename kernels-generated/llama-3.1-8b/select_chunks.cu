@@ -78,8 +78,6 @@ static_assert(SHARED_BYTES == (KEYS_SHARED + RADIX_BINS + 2 * SELECTED_CHUNKS + 
 static_assert(KEYS_SHARED >= RESIDENT_CHUNKS + SELECTED_CHUNKS,
               "the slots' ages and the missing list take the place of the keys");
 static_assert(KEYS_SHARED % 4 == 0, "keys are stored four at a time");
-static_assert(RADIX_BINS % THREADS == 0 && (1 << RADIX_BITS) == RADIX_BINS, "whole bins per thread");
-static_assert(BINS_PER_THREAD % 4 == 0, "bins are read four at a time");
 static_assert(SCALARS >= 3 * WARPS + 4, "three values per warp, four of the block");
 
 // Keys to choose from, 0 = no candidate: the first KEYS_SHARED in shared memory, the rest, if any, in the workspace.
@@ -90,6 +88,9 @@ struct Keys {
 
   DEVICE u32 operator[](int i) const { return i < KEYS_SHARED ? shared[i] : load_4_shared_by_blocks(workspace + i); }
 };
+
+static_assert(RADIX_BINS % THREADS == 0 && (1 << RADIX_BITS) == RADIX_BINS, "whole bins per thread");
+static_assert(BINS_PER_THREAD % 4 == 0, "bins are read four at a time");
 
 // Smallest and largest candidate, and the number of candidates.
 struct Range {
@@ -166,7 +167,7 @@ DEVICE Range block_range(Range range, const Scratch& scratch) {
 // same cut.
 //
 // CROWDED: keys take few values, so that the lanes of a warp that hit the same bin count together.
-template <bool CROWDED>
+template <bool CROWDED, typename Keys>
 DEVICE Cut select_largest(const Keys& keys, const Range& range, int wanted, const Scratch& scratch) {
   if (wanted <= 0) return {0xffffffffu, 0xffffffffu, 0};
   if (range.candidates <= wanted) return {range.low, range.high, range.candidates};
@@ -224,7 +225,7 @@ DEVICE Cut select_largest(const Keys& keys, const Range& range, int wanted, cons
 
 // Calls emit(index, rank) for every key the cut lets in, ranks ascending with the index; returns their number.
 // Each warp owns a contiguous part: it counts, the block sums, it emits.
-template <typename Emit>
+template <typename Keys, typename Emit>
 DEVICE int for_each_selected(const Keys& keys, const Cut& cut, const Scratch& scratch, Emit emit) {
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;

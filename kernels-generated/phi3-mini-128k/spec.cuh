@@ -15,6 +15,7 @@ enum : int {
   CHUNK_SIZE = 8,         // shadowkv.chunk_size: tokens of a chunk
   SELECTED_CHUNKS = 256,  // shadowkv.sparse_budget / chunk_size: chunks selected per step and KV head
   RESIDENT_CHUNKS = 512,  // shadowkv.resident_chunks: chunk slots per KV head
+  OUTLIER_CHUNKS = 48,    // shadowkv.outlier_chunks: chunks per KV head kept exact
   SCORE_SPAN = 64,        // chunks of one partial softmax sum, whatever the tiles
 };
 

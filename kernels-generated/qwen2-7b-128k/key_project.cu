@@ -40,11 +40,11 @@ enum : int {
 struct Arguments {
   // Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
   const bf16* k_pre;
-  // Read, `[batch]`: row of `k_pre` at which each sequence begins.
+  // Read, `[batch]`: packed row at which each sequence's prompt begins.
   const i64* token_begin;
   // Read, `[batch]`: tokens of each sequence.
   const i32* token_count;
-  // Read, `[batch]`: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
+  // Read, `[batch]`: chunk of each sequence that its first packed row begins; 0 for a whole prompt.
   const i32* first_chunk;
   // Read, `[batch, 4, 128, 160]`: V_R, the leading right singular vectors of each sequence's keys.
   const bf16* key_basis;

@@ -14,7 +14,7 @@
 //   device memory read     total_chunks * 3072 bytes
 //   device memory written  total_chunks * 396 bytes
 
-#include "rope.cuh"
+#include "landmark.cuh"
 
 // Tiles and what follows from them.
 enum : int {
@@ -38,9 +38,9 @@ enum : int {
 struct Arguments {
   // Read, `[token_rows, 3, 64]`: keys before RoPE, the sequences one after the other.
   const bf16* k_pre;
-  // Read, `[batch]`: row of `k_pre` at which each sequence begins.
+  // Read, `[batch]`: packed row at which each sequence's prompt begins.
   const i64* token_begin;
-  // Read, `[batch]`: chunk of each sequence that its first row of `k_pre` begins; 0 for a whole prompt.
+  // Read, `[batch]`: chunk of each sequence that its first packed row begins; 0 for a whole prompt.
   const i32* first_chunk;
   // Read, `[batch]`: whole chunks of each sequence in `k_pre`, from `token_begin` on.
   const i32* chunk_count;
@@ -64,11 +64,6 @@ static_assert(ITEMS % GROUPS == 0, "every lane of a warp must take part in its s
 static_assert(RUN <= PAIR_RUN && ROTATION_PITCH >= ROTARY_PAIRS, "a run of pairs must be one word of the tile");
 static_assert(SHARED_BYTES == TILE_TOKENS * (TILE_PITCH * 16 + ROTATION_PITCH * 8), "key tile and rotations");
 
-// A lane owns RUN neighbouring pairs of a head, x the first and y the second element of a pair.
-struct Run {
-  float2 pair[RUN];
-};
-
 // Element `element` of token `token` in the key tile. Groups of one warp read different chunks; where a group
 // reads less than a row of banks, the XOR puts the chunks of neighbouring groups into different banks.
 DEVICE const bf16* tile_element(const uint4* tile, int token, int element) {
@@ -77,51 +72,12 @@ DEVICE const bf16* tile_element(const uint4* tile, int token, int element) {
   return reinterpret_cast<const bf16*>(tile + token * TILE_PITCH + (unit ^ bank_group)) + element % UNIT_ELEMENTS;
 }
 
-DEVICE Run load_run(const uint4* tile, int token, int head, int pair) {
+// Pairs `pair` onwards of token `token`, turned to the token's position.
+DEVICE Run<RUN> load_rotated_run(const uint4* tile, const float2* rotations, int token, int head, int pair) {
   const int base = head * HEAD_DIM;
-  Run run;
-  if constexpr (RUN == 2 && ROPE_INTERLEAVED) {
-    const uint2 words = *reinterpret_cast<const uint2*>(tile_element(tile, token, base + 2 * pair));
-    run.pair[0] = make_float2(bf16_low(words.x), bf16_high(words.x));
-    run.pair[RUN - 1] = make_float2(bf16_low(words.y), bf16_high(words.y));
-  } else if constexpr (RUN == 2) {
-    const u32 first = *reinterpret_cast<const u32*>(tile_element(tile, token, base + pair_first(pair)));
-    const u32 second = *reinterpret_cast<const u32*>(tile_element(tile, token, base + pair_second(pair)));
-    run.pair[0] = make_float2(bf16_low(first), bf16_low(second));
-    run.pair[RUN - 1] = make_float2(bf16_high(first), bf16_high(second));
-  } else {
-    run.pair[0] = make_float2(f32_from_bf16(*tile_element(tile, token, base + pair_first(pair))),
-                              f32_from_bf16(*tile_element(tile, token, base + pair_second(pair))));
-  }
-  return run;
-}
-
-DEVICE void store_run(landmark_t* landmark, int pair, const Run& run) {
-  if constexpr (RUN == 2 && ROPE_INTERLEAVED) {
-    *reinterpret_cast<uint2*>(landmark + 2 * pair) = make_uint2(
-        bf16x2_from_f32(run.pair[0].x, run.pair[0].y), bf16x2_from_f32(run.pair[RUN - 1].x, run.pair[RUN - 1].y));
-  } else if constexpr (RUN == 2) {
-    *reinterpret_cast<u32*>(landmark + pair_first(pair)) = bf16x2_from_f32(run.pair[0].x, run.pair[RUN - 1].x);
-    *reinterpret_cast<u32*>(landmark + pair_second(pair)) = bf16x2_from_f32(run.pair[0].y, run.pair[RUN - 1].y);
-  } else {
-    landmark[pair_first(pair)] = bf16_from_f32(run.pair[0].x);
-    landmark[pair_second(pair)] = bf16_from_f32(run.pair[0].y);
-  }
-}
-
-// The run turned to its token's position.
-DEVICE Run load_rotated_run(const uint4* tile, const float2* rotations, int token, int head, int pair) {
-  Run run = load_run(tile, token, head, pair);
-  if (pair < ROTATION_PITCH) {
-    const float2* const rotation = rotations + token * ROTATION_PITCH + pair;
-    if constexpr (RUN == 2) {
-      const float4 both = *reinterpret_cast<const float4*>(rotation);
-      run.pair[0] = rotate(run.pair[0].x, run.pair[0].y, make_float2(both.x, both.y));
-      run.pair[RUN - 1] = rotate(run.pair[RUN - 1].x, run.pair[RUN - 1].y, make_float2(both.z, both.w));
-    } else {
-      run.pair[0] = rotate(run.pair[0].x, run.pair[0].y, *rotation);
-    }
-  }
+  Run<RUN> run =
+      load_run<RUN>(tile_element(tile, token, base + pair_first(pair)), tile_element(tile, token, base + pair_second(pair)));
+  if (pair < ROTATION_PITCH) turn_run(run, rotations + token * ROTATION_PITCH + pair);
   return run;
 }
 
@@ -177,58 +133,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const bool valid = tile_begin + chunk < chunk_count && first_head + head < KV_HEADS;
     const i64 row = valid ? store_row(store, first_head + head, first_chunk + tile_begin + chunk) : 0;
 
-    float dots[CHUNK_SIZE] = {};
-    float norms[CHUNK_SIZE] = {};
-    float landmark_norm = 0.0f;
-    // Long bodies are not repeated: they would only cost compile time.
-#pragma unroll(CHUNK_SIZE * RUN_STEPS <= 32 ? RUN_STEPS : 1)
-    for (int step = 0; step < RUN_STEPS; ++step) {
-      const int pair = (step * LANES + lane) * RUN;
-      if (pair < HEAD_PAIRS) {
-        // The mean over the chunk's tokens; short chunks stay in registers for the cosines.
-        Run members[HELD_TOKENS];
-        Run mean = {};
-#pragma unroll
-        for (int t = 0; t < CHUNK_SIZE; ++t) {
-          const Run run = load_rotated_run(tile, rotations, chunk * CHUNK_SIZE + t, head, pair);
-          if (HELD_TOKENS == CHUNK_SIZE) members[t % HELD_TOKENS] = run;
-#pragma unroll
-          for (int i = 0; i < RUN; ++i) {
-            mean.pair[i].x += run.pair[i].x * (1.0f / CHUNK_SIZE);
-            mean.pair[i].y += run.pair[i].y * (1.0f / CHUNK_SIZE);
-          }
-        }
-#pragma unroll
-        for (int i = 0; i < RUN; ++i) {
-          landmark_norm = fmaf(mean.pair[i].x, mean.pair[i].x, fmaf(mean.pair[i].y, mean.pair[i].y, landmark_norm));
-        }
-#pragma unroll
-        for (int t = 0; t < CHUNK_SIZE; ++t) {
-          const Run run = HELD_TOKENS == CHUNK_SIZE
-                              ? members[t % HELD_TOKENS]
-                              : load_rotated_run(tile, rotations, chunk * CHUNK_SIZE + t, head, pair);
-#pragma unroll
-          for (int i = 0; i < RUN; ++i) {
-            dots[t] = fmaf(run.pair[i].x, mean.pair[i].x, fmaf(run.pair[i].y, mean.pair[i].y, dots[t]));
-            norms[t] = fmaf(run.pair[i].x, run.pair[i].x, fmaf(run.pair[i].y, run.pair[i].y, norms[t]));
-          }
-        }
-        if (valid) store_run(args.landmarks + row * HEAD_DIM, pair, mean);
-      }
-    }
-
-    // cos(K_t, landmark) of every token from sums over the group, and their minimum. A key or a mean of zero
-    // length represents nothing: cosine 0.
-    landmark_norm = lanes_sum<LANES>(landmark_norm);
-    lanes_sum_scattered<CHUNK_SIZE, LANES>(dots, lane);
-    lanes_sum_scattered<CHUNK_SIZE, LANES>(norms, lane);
-    const float inverse_landmark_length = inverse_sqrt_approx(fmaxf(landmark_norm, 1e-30f));
-    float lowest = 1.0f;
-#pragma unroll
-    for (int i = 0; i < (CHUNK_SIZE > LANES ? CHUNK_SIZE / LANES : 1); ++i) {
-      lowest = fminf(lowest, dots[i] * inverse_sqrt_approx(fmaxf(norms[i], 1e-30f)) * inverse_landmark_length);
-    }
-    lowest = lanes_min<LANES>(lowest);
+    const auto key = [&](int token, int pair) {
+      return load_rotated_run(tile, rotations, chunk * CHUNK_SIZE + token, head, pair);
+    };
+    const float lowest = chunk_landmark<RUN, RUN_STEPS, LANES, HELD_TOKENS>(
+        key, valid ? args.landmarks + row * HEAD_DIM : nullptr, lane);
     if (valid && lane == 0) args.min_cosines[row] = lowest;
   }
 }

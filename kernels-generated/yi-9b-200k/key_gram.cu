@@ -42,7 +42,7 @@ enum : int {
 struct Arguments {
   // Read, `[token_rows, 4, 128]`: keys before RoPE, the sequences one after the other.
   const bf16* k_pre;
-  // Read, `[batch]`: row of `k_pre` at which each sequence begins.
+  // Read, `[batch]`: packed row at which each sequence's prompt begins.
   const i64* token_begin;
   // Read, `[batch]`: tokens of each sequence.
   const i32* token_count;
