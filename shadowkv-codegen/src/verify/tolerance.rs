@@ -89,7 +89,7 @@ pub fn float_sum(terms: usize, magnitude: f64) -> f64 {
 }
 
 /// A sum whose terms are each off by up to a share `each` of themselves, rounded to nearest and independently; `squares` is
-/// the sum of the terms' squares. As in [`float_sum`], four times the root: no fewer than 16 terms can exceed it at all.
+/// the sum of the terms' squares. As in [`float_sum`], four times the root: up to 16 terms cannot exceed it at all.
 pub fn independent_errors(each: f64, squares: f64) -> f64 {
     4.0 * each * squares.sqrt()
 }

@@ -166,7 +166,7 @@ fn case(target: &Target, stream: &Stream, sequences: &[Sequence], keys: Keys) ->
             .with("cache_rows", cache.total)
             .with("max_queries", new.longest().into())
             .with("query_rows", packed.total)
-            .with("total_pairs", sequences.iter().map(pairs).sum())
+            .with("total_pairs", sequences.iter().copied().map(pairs).sum())
             .with("total_queries", new.total())
             .with("total_tokens", tokens.total()),
         arguments: BTreeMap::from([
@@ -189,7 +189,7 @@ fn lengths(name: &'static str, sequences: &[Sequence], of: fn(&Sequence) -> u32)
 }
 
 /// Pairs of a new token and a token that it attends to.
-fn pairs(sequence: &Sequence) -> u64 {
+fn pairs(sequence: Sequence) -> u64 {
     let (tokens, new) = (u64::from(sequence.tokens), u64::from(sequence.new));
     new * (tokens - new) + new * (new + 1) / 2
 }
