@@ -9,8 +9,8 @@ use shadowkv_tests::nvdisasm;
 /// Architectures whose machine code is read: the two that the kernels are tuned on.
 pub(crate) const ARCHS: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
 
-/// Kernels that work on single words by their nature: keys of a sort, places in lists.
-const OF_WORDS: [&str; 1] = ["select_chunks"];
+/// Kernels that choose: they work on single words by their nature, keys of a sort and places in lists.
+const OF_WORDS: [&str; 3] = ["select_chunks", "select_outliers", "sample"];
 
 /// How many words a thread moves with one wide access.
 const WIDE_WORDS: u32 = 4;

@@ -156,13 +156,13 @@ fn selected(case: &Fixture, factors: &[f64], step: usize, kv_head: usize) -> Chu
     let golden = case.part(golden, kv_head, case.kv_heads());
     let mut rows = Rows::default();
     for chunk in &chunks {
-        let keys = match listed.iter().position(|own| own == chunk) {
-            Some(index) => case.part(golden, index, listed.len()).to_vec(),
-            None => {
-                let of_chunk = case.chunk_size() * case.rank();
-                let own = &factors[chunk * of_chunk..(chunk + 1) * of_chunk];
-                keys_of(case, step, kv_head, *chunk, own)
-            }
+        let place = listed.iter().position(|own| own == chunk);
+        let keys = if let Some(place) = place {
+            case.part(golden, place, listed.len()).to_vec()
+        } else {
+            let of_chunk = case.chunk_size() * case.rank();
+            let own = &factors[chunk * of_chunk..(chunk + 1) * of_chunk];
+            keys_of(case, step, kv_head, *chunk, own)
         };
         rows.extend(&Rows {
             keys,

@@ -99,7 +99,9 @@ fn make_orthonormal(directions: &mut [Vec<f64>]) {
             }
             let size = length(own);
             if size > 0.0 {
-                own.iter_mut().for_each(|x| *x /= size);
+                for x in own.iter_mut() {
+                    *x /= size;
+                }
             }
         }
     }
