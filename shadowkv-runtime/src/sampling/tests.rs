@@ -13,7 +13,7 @@ fn histogram(logits: &[f32], settings: Settings, draws: u64) -> Vec<u32> {
     let mut counts = vec![0; logits.len()];
     for seed in 0..draws {
         let sampled = sample(logits, &Settings { seed, ..settings });
-        counts[usize::try_from(sampled.token).unwrap()] += 1;
+        counts[sampled.token as usize] += 1;
     }
     counts
 }
@@ -100,8 +100,8 @@ fn top_p_keeps_as_few_as_reach_it() {
     // Weights 4, 2, 1, 1 of 8.
     let logits = [8.0_f32, 4.0, 2.0, 2.0].map(f32::ln);
     let settings = |top_p, top_k| Settings {
-        top_p,
         top_k,
+        top_p,
         ..drawn(0)
     };
     let kept = |top_p, top_k| {
