@@ -78,5 +78,5 @@ fn without_a_disassembler() {
         .says("SHADOWKV_NVDISASM = `")
         .says("cannot be used: not found");
     work.run(&["sass", "small.yaml", "--kernel", "key_grams"], 2)
-        .says("there is no kernel `key_grams`; there are: key_gram,");
+        .says("there is no kernel `key_grams`; there are: ");
 }
