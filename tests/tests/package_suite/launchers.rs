@@ -34,6 +34,7 @@ mod generated {
             pub(super) const PACKAGES: &[&str] = &[$($name),*];
 
             /// Launches every kernel of the package `name`, and returns the kernels of the functions called.
+            #[expect(clippy::too_many_lines, reason = "a call for each kernel")]
             pub(super) fn launch_all(name: &str, mock: &mut Mock, sizes: &LaunchSizes) -> Result<(), MockError> {
                 let LaunchSizes {
                     batch, max_chunks, max_queries, max_tokens, max_window, outlier_capacity, query_rows, sm_count,
