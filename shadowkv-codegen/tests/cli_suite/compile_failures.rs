@@ -40,7 +40,7 @@ fn failures(package: &Package, archs: &[Arch]) -> Vec<KernelFailure> {
     let compilation = compilations.remove(0);
     assert_eq!(
         compilation.kernels.len() + compilation.failures.len(),
-        11 * archs.len()
+        15 * archs.len()
     );
     compilation.failures
 }
@@ -221,7 +221,7 @@ fn threads_do_not_change_results() {
     let (one, four) = (run(1), run(4));
     assert_eq!(one.len(), 2);
     for (left, right) in one.iter().zip(&four) {
-        assert_eq!(left.kernels.len(), 11);
+        assert_eq!(left.kernels.len(), 15);
         for (left, right) in left.kernels.iter().zip(&right.kernels) {
             assert_eq!(
                 (&left.kernel, &left.ptx, &left.resources),

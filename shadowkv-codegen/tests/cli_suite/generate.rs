@@ -4,8 +4,10 @@ use std::fs;
 
 use crate::support::{KERNELS, SMALL, Workplace};
 
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 22] = [
+    "attention.cuh",
     "chunk_landmarks.cu",
+    "decode_attention.cu",
     "fold_chunk.cu",
     "gather_values.cu",
     "key_gram.cu",
@@ -15,11 +17,14 @@ const SOURCES: [&str; 17] = [
     "launchers.rs",
     "manifest.json",
     "offload_values.cu",
+    "prefill_attention.cu",
     "prelude.cuh",
     "reconstruct_keys.cu",
     "rope.cuh",
     "rope_append.cu",
     "select_chunks.cu",
+    "select_outliers.cu",
+    "sparse_attention.cu",
     "spec.cuh",
     "store_exact.cu",
 ];
@@ -29,7 +34,7 @@ fn a_package_is_written() {
     let work = Workplace::new();
     let ran = work.run(&["small.yaml", "--no-compile"], 0);
     ran.prints_only(
-        "small: 17 files in kernels-generated/small (17 written, 0 unchanged, 0 removed)\n",
+        "small: 22 files in kernels-generated/small (22 written, 0 unchanged, 0 removed)\n",
     )
     .says_only("");
     assert_eq!(work.files("kernels-generated/small"), SOURCES);
@@ -54,7 +59,7 @@ fn the_same_bytes_again_and_from_anywhere_and_nothing_is_touched() {
     };
     let before = SOURCES.map(stamp);
     let ran = work.run(&["./small.yaml", "--no-compile"], 0);
-    ran.prints("(0 written, 17 unchanged, 0 removed)");
+    ran.prints("(0 written, 22 unchanged, 0 removed)");
     assert_eq!(before, SOURCES.map(stamp));
 
     fs::create_dir_all(work.path("a/b")).unwrap();
@@ -168,7 +173,7 @@ fn a_spec_that_is_named_like_a_command_or_nearly() {
     let work = Workplace::new();
     work.write("schema", SMALL);
     work.run(&["./schema", "--no-compile"], 0)
-        .prints("small: 17 files");
+        .prints("small: 22 files");
     // Behind a spec every word is a spec.
     work.run(&["small.yaml", "schema", "--no-compile"], 2)
         .says("both named `small`");
@@ -227,7 +232,7 @@ fn left_over_files_go_and_foreign_ones_stay() {
     );
     work.write(&format!("{folder}/sm_80/mine.cubin"), "mine");
     let ran = work.run(&["small.yaml", "--no-compile"], 0);
-    ran.prints("(0 written, 17 unchanged, 1 removed)");
+    ran.prints("(0 written, 22 unchanged, 1 removed)");
     ran.says_only(
         "removed kernels-generated/small/old_kernel.cu, which the package no longer has\n\
          left kernels-generated/small/my_kernel.cu alone: it is not a file of this program\n\

@@ -94,7 +94,9 @@ fn the_page_says_how_to_make_it_again() {
 fn what_the_model_cannot_do_is_refused() {
     let work = Workplace::new();
     work.run(&["profile", "small.yaml", "--kernel", "key_grams"], 2)
-        .says("there is no kernel `key_grams`; there are: rope_append, key_gram,");
+        .says(
+            "there is no kernel `key_grams`; there are: rope_append, prefill_attention, key_gram,",
+        );
     work.run(&["profile", "small.yaml", "--context", "2000000"], 2)
         .says("fewer than the context");
 }

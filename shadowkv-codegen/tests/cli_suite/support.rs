@@ -16,23 +16,27 @@ rope: { base: 10000 }
 shadowkv: { rank: 32, chunk_size: 8, sparse_budget: 256 }
 ";
 
-/// The kernels of every package.
-pub(crate) const KERNELS: [&str; 11] = [
+/// The kernels of a package without a decoder.
+pub(crate) const KERNELS: [&str; 15] = [
     "rope_append",
+    "prefill_attention",
     "key_gram",
     "key_project",
     "chunk_landmarks",
+    "select_outliers",
     "store_exact",
     "offload_values",
+    "decode_attention",
     "landmark_score",
     "select_chunks",
     "gather_values",
     "reconstruct_keys",
+    "sparse_attention",
     "fold_chunk",
 ];
 
-/// Files of a package: its kernels, four headers, the launchers and the manifest.
-pub(crate) const FILES: usize = KERNELS.len() + 6;
+/// Files of a package: its kernels, five headers, the launchers and the manifest.
+pub(crate) const FILES: usize = KERNELS.len() + 7;
 
 /// The cache that all tests share, so that NVRTC is fetched once.
 pub(crate) fn cache() -> &'static Path {

@@ -105,7 +105,7 @@ fn everything_as_json() {
 fn what_does_not_exist_is_refused_with_what_does() {
     let work = Workplace::new();
     work.run(&["verify", "small.yaml", "--kernel", "key_grams"], 2)
-        .says("there is no kernel `key_grams`; there are: rope_append, key_gram, key_project, chunk_landmarks,");
+        .says("there is no kernel `key_grams`; there are: rope_append, prefill_attention, key_gram, key_project, chunk_landmarks,");
     work.run(
         &[
             "verify",
