@@ -163,8 +163,8 @@ pub struct KernelInspection {
     pub host_read_bytes: u64,
     /// Least bytes written over `PCIe`.
     pub host_written_bytes: u64,
-    /// Floating-point operations.
-    pub flops: u64,
+    /// Floating-point operations; absent where there are 2^64 or more, as attention of the largest batches takes.
+    pub flops: Option<u64>,
     /// The launch on each device.
     pub devices: Vec<DeviceInspection>,
 }
@@ -260,7 +260,6 @@ impl Inspection {
                 kernel.read_bytes,
                 kernel.written_bytes,
                 kernel.host_read_bytes + kernel.host_written_bytes,
-                kernel.flops,
             ];
             let mut row = vec![
                 kernel.kernel.to_owned(),
@@ -268,6 +267,7 @@ impl Inspection {
                 grouped(kernel.dynamic_shared_bytes.into()),
             ];
             row.extend(work.map(scaled));
+            row.push(kernel.flops.map_or_else(|| ">= 2^64".to_owned(), scaled));
             row
         });
         table(&[0], &header, rows)
@@ -343,6 +343,10 @@ fn inspect(
             source,
         })
     };
+    let flops = match kernel.work.flops.eval(sizes) {
+        Err(EvalError::Overflow { .. }) => None,
+        _ => Some(amount(&kernel.work.flops)?),
+    };
     let devices = DEVICES.iter().map(|device| {
         let sizes = case.sizes(spec, device.multiprocessors);
         let dims = kernel.geometry.evaluate(&sizes);
@@ -375,7 +379,7 @@ fn inspect(
         written_bytes: amount(&kernel.work.written_bytes)?,
         host_read_bytes: amount(&kernel.work.host_read_bytes)?,
         host_written_bytes: amount(&kernel.work.host_written_bytes)?,
-        flops: amount(&kernel.work.flops)?,
+        flops,
         devices: devices.collect::<Result<_, _>>()?,
     })
 }
