@@ -3,6 +3,8 @@
 use crate::bug::{Bug, Sign, bug};
 use crate::plant::all_caught;
 
+/// Outliers for more than one block, which then share the window.
+const MANY_BLOCKS: &str = "d40-interleaved";
 /// Four heads, chunks of four tokens.
 const SMALL: &str = "d32-chunk4-rank16";
 
@@ -58,7 +60,7 @@ fn bugs() -> Vec<Bug> {
             .caught_by(&[Sign::NeverWritten("window_k_pre")]),
         bug(
             "every block stores the whole window",
-            SMALL,
+            MANY_BLOCKS,
             &["ragged batch"],
         )
         .replace(
