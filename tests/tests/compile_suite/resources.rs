@@ -13,7 +13,7 @@ use crate::machine_code;
 /// What the odd specs are compiled for: the architectures of the data centre GPUs the kernels are tuned on.
 const ARCHS_OF_ODD: [Arch; 2] = [Arch::Sm80, Arch::Sm90];
 
-/// The kernels the project is named for; later ones come on top.
+/// The kernels of the design; later ones come on top.
 const FEWEST_KERNELS: usize = 19;
 
 /// What all compilations came to.
