@@ -1,9 +1,9 @@
-//! Fetching a pinned package of the Python package index into our cache.
+//! Installing a tool of NVIDIA's into our cache when the machine has none.
 //!
-//! One wheel, fetched by the user's own pip (so mirrors, proxies and credentials are theirs),
-//! checked by hash twice, by pip and by us. Only the files that are asked for are kept.
+//! One pinned wheel each, fetched by the user's own pip (so mirrors, proxies and credentials are theirs),
+//! checked by hash twice, by pip and by us. Only the files that are needed and the licence are kept.
 //! Processes that want it at the same time wait for the one that is at it; a process that dies
-//! leaves nothing that another would take for the whole.
+//! leaves nothing that another would take for whole.
 
 mod error;
 mod pip;
@@ -20,45 +20,62 @@ pub use pip::Installer;
 use crate::cache::{ABANDONED, Cache, CacheError, Published};
 use crate::digest::sha256_file;
 
-/// A package in the one version that is fetched.
+/// A package of which one version is installed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package {
-    /// What messages call it, such as `NVRTC`.
+    /// What it holds, for messages: `NVRTC`.
     pub title: &'static str,
-    /// Its name in the index.
+    /// Name in the package index.
     pub name: &'static str,
-    /// Its version.
+    /// The one version that is installed.
     pub version: &'static str,
-    /// Size of a download, about.
+    /// Size of the download, megabytes.
     pub megabytes: u32,
+    /// Variable that names one of the user's own.
+    pub variable: &'static str,
+    /// Folder in the package that the variable may be set to.
+    pub inside: &'static str,
     /// Folder inside the cache.
     pub folder: &'static str,
     /// Whether the first file of each wheel is a program.
     pub program: bool,
-    /// What it exists for, in words.
-    pub platforms: &'static str,
-    /// What to do where it cannot be fetched, to be read after a colon.
-    pub alternative: &'static str,
-    /// Its wheels.
+    /// Every wheel there is for Linux.
     pub wheels: &'static [Wheel],
 }
 
 /// The wheel of one platform.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wheel {
-    /// Processor, as Rust and pip call it, of a Linux machine; `None` for any machine.
-    pub machine: Option<&'static str>,
+    /// Processor, as Rust and pip call it.
+    pub machine: &'static str,
     /// SHA-256 of the wheel.
     pub sha256: &'static str,
-    /// The files that are kept: path inside the wheel and SHA-256. What it is all about comes first.
+    /// The files that are kept: path inside the wheel and SHA-256. The library or the program comes first.
     pub members: &'static [(&'static str, &'static str)],
 }
 
-/// A package's wheel for this machine.
+/// The wheel of a package for this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned {
-    package: &'static Package,
-    wheel: &'static Wheel,
+    /// The package.
+    pub package: &'static Package,
+    /// Its wheel.
+    pub wheel: &'static Wheel,
+}
+
+impl Package {
+    /// The wheel for this machine; `None` where there is none.
+    pub fn pinned(&'static self) -> Option<Pinned> {
+        if std::env::consts::OS != "linux" {
+            return None;
+        }
+        let mut wheels = self.wheels.iter();
+        let wheel = wheels.find(|wheel| wheel.machine == std::env::consts::ARCH)?;
+        Some(Pinned {
+            package: self,
+            wheel,
+        })
+    }
 }
 
 /// A step of the installation, worth telling the user.
@@ -67,14 +84,14 @@ pub struct Pinned {
 pub enum Progress {
     /// Another process is installing; we wait for it.
     Waiting {
-        /// What.
+        /// What is installed.
         package: &'static Package,
         /// Where it installs.
         folder: PathBuf,
     },
     /// What lies in the cache is damaged and will be replaced.
     Replacing {
-        /// What.
+        /// What is installed.
         package: &'static Package,
         /// Its folder.
         folder: PathBuf,
@@ -83,21 +100,21 @@ pub enum Progress {
     },
     /// The download begins.
     Downloading {
-        /// What.
+        /// What is installed.
         package: &'static Package,
         /// The command that downloads.
         command: String,
     },
     /// The wheel is checked and unpacked.
     Unpacking {
-        /// Whose.
+        /// What is installed.
         package: &'static Package,
     },
-    /// The files are in place.
+    /// It is in place.
     Installed {
-        /// What.
+        /// What is installed.
         package: &'static Package,
-        /// Their folder.
+        /// Its folder.
         folder: PathBuf,
     },
 }
@@ -147,19 +164,18 @@ impl fmt::Display for Progress {
 impl Pinned {
     /// Its folder in a cache; version and platform are in the name, so another pin is another folder.
     pub fn folder_in(&self, cache: &Cache) -> PathBuf {
-        let Package { name, version, .. } = self.package;
-        let machine = self
-            .wheel
-            .machine
-            .map_or_else(String::new, |machine| format!("-{machine}"));
-        cache
-            .root()
-            .join(self.package.folder)
-            .join(format!("{name}-{version}{machine}"))
+        let Package {
+            name,
+            version,
+            folder,
+            ..
+        } = self.package;
+        let name = format!("{name}-{version}-{}", self.wheel.machine);
+        cache.root().join(folder).join(name)
     }
 
-    /// Name of the file that it is all about.
-    pub fn main_file(&self) -> &'static str {
+    /// File name of the library or the program.
+    pub fn library_name(&self) -> &'static str {
         self.wheel
             .members
             .first()
@@ -208,77 +224,60 @@ impl Default for InstallOptions {
     }
 }
 
-impl Package {
-    /// The wheel for this machine; `None` where there is none.
-    pub fn pinned(&'static self) -> Option<Pinned> {
-        let fits =
-            |machine: &str| std::env::consts::OS == "linux" && machine == std::env::consts::ARCH;
-        let wheel = self
-            .wheels
-            .iter()
-            .find(|wheel| wheel.machine.is_none_or(fits))?;
-        Some(Pinned {
-            package: self,
-            wheel,
-        })
+/// Installs the pinned wheel of `package` into `cache` unless a good copy is there; returns its folder.
+///
+/// # Errors
+/// [`WheelError`]; each kind says what to do.
+pub fn install(
+    package: &'static Package,
+    cache: &Cache,
+    options: &InstallOptions,
+    progress: &dyn Fn(&Progress),
+) -> Result<PathBuf, WheelError> {
+    let wheel = package.pinned().ok_or(WheelError::Platform {
+        package,
+        os: std::env::consts::OS,
+        machine: std::env::consts::ARCH,
+    })?;
+    let target = wheel.folder_in(cache);
+    if wheel.verify(&target).is_ok() {
+        return Ok(target);
     }
-
-    /// Installs the wheel for this machine into `cache` unless a good copy is there; returns its folder.
-    ///
-    /// # Errors
-    /// [`WheelError`]; each kind says what to do.
-    pub fn install(
-        &'static self,
-        cache: &Cache,
-        options: &InstallOptions,
-        progress: &dyn Fn(&Progress),
-    ) -> Result<PathBuf, WheelError> {
-        let pinned = self.pinned().ok_or(WheelError::Platform {
-            package: self,
-            os: std::env::consts::OS,
-            machine: std::env::consts::ARCH,
-        })?;
-        let target = pinned.folder_in(cache);
-        if pinned.verify(&target).is_ok() {
-            return Ok(target);
-        }
-        if options.offline {
-            return Err(WheelError::Offline { package: self });
-        }
-        let parent = cache.folder(self.folder)?;
-        let lock = lock(self, &parent, &target, progress)?;
-        // Whoever held the lock before us may have done the work.
-        if target.is_dir() {
-            match pinned.verify(&target) {
-                Ok(()) => return Ok(target),
-                Err(damage) => progress(&Progress::Replacing {
-                    package: self,
-                    folder: target.clone(),
-                    damage,
-                }),
-            }
-        }
-        // Whoever holds the lock is the only one building here.
-        let age = if lock.is_some() {
-            Duration::ZERO
-        } else {
-            ABANDONED
-        };
-        Cache::sweep(&parent, age);
-        let download = Cache::stage(&target)?;
-        let fetched = pip::fetch(self, download.path(), options, progress)?;
-        progress(&Progress::Unpacking { package: self });
-        let staged = Cache::stage(&target)?;
-        unpack::unpack(&pinned, &fetched, staged.path())?;
-        let is_good = |folder: &Path| pinned.verify(folder).is_ok();
-        if Cache::publish(staged, &target, is_good)? == Published::Ours {
-            progress(&Progress::Installed {
-                package: self,
+    if options.offline {
+        return Err(WheelError::Offline { package });
+    }
+    let parent = cache.folder(package.folder)?;
+    let lock = lock(package, &parent, &target, progress)?;
+    // Whoever held the lock before us may have done the work.
+    if target.is_dir() {
+        match wheel.verify(&target) {
+            Ok(()) => return Ok(target),
+            Err(damage) => progress(&Progress::Replacing {
+                package,
                 folder: target.clone(),
-            });
+                damage,
+            }),
         }
-        Ok(target)
     }
+    // Whoever holds the lock is the only one building here.
+    let age = if lock.is_some() {
+        Duration::ZERO
+    } else {
+        ABANDONED
+    };
+    Cache::sweep(&parent, age);
+    let download = Cache::stage(&target)?;
+    let fetched = pip::fetch(package, download.path(), options, progress)?;
+    progress(&Progress::Unpacking { package });
+    let staged = Cache::stage(&target)?;
+    unpack::unpack(&wheel, &fetched, staged.path())?;
+    if Cache::publish(staged, &target, |folder| wheel.verify(folder).is_ok())? == Published::Ours {
+        progress(&Progress::Installed {
+            package,
+            folder: target.clone(),
+        });
+    }
+    Ok(target)
 }
 
 /// Held until dropped; the system releases it when the process dies. A file system without locks is
