@@ -4,6 +4,8 @@
 //! [`verify`] proves the kernels without a GPU, [`profile`] counts what they do, and [`sass`] what their machine code holds.
 //! [`report`] is what people and programs are told about them.
 
+pub use shadowkv_runtime::spec;
+
 pub mod compile;
 pub mod emit;
 pub mod output;
@@ -11,5 +13,4 @@ pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod sass;
-pub mod spec;
 pub mod verify;

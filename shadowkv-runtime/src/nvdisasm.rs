@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cache::{Cache, CacheError};
 use crate::command::{self, RunError};
 use crate::env::{self, Environment};
-use crate::wheel::{self, InstallOptions, Package, Progress, Wheel, WheelError};
+use crate::wheel::{InstallOptions, Package, Progress, Wheel, WheelError};
 
 /// Name of the program.
 const PROGRAM: &str = "nvdisasm";
@@ -23,10 +23,10 @@ pub static PACKAGE: Package = Package {
     name: "nvidia-cuda-nvdisasm",
     version: "13.5.37",
     megabytes: 5,
-    variable: env::NVDISASM,
-    inside: "nvidia/cu13/bin",
     folder: "nvdisasm",
     program: true,
+    platforms: "Linux on x86_64 and aarch64",
+    alternative: "set SHADOWKV_NVDISASM to an nvdisasm of your own: the program or its folder `nvidia/cu13/bin`",
     wheels: &WHEELS,
 };
 
@@ -38,7 +38,7 @@ const LICENCE: (&str, &str) = (
 
 static WHEELS: [Wheel; 2] = [
     Wheel {
-        machine: "x86_64",
+        machine: Some("x86_64"),
         sha256: "d3fdbdd49fa53e2e4aacd3db8259d052bd2b049ececdcb69e92e083c6728e7ca",
         members: &[
             (
@@ -49,7 +49,7 @@ static WHEELS: [Wheel; 2] = [
         ],
     },
     Wheel {
-        machine: "aarch64",
+        machine: Some("aarch64"),
         sha256: "a3a8248074edb9fba63b74c38a5416b712a91ab09e70b8ab37186c3d293fc605",
         members: &[
             (
@@ -210,7 +210,7 @@ impl Nvdisasm {
             return Err(NvdisasmError::NotFound { rejected });
         };
         let installed = match &options.cache {
-            Some(cache) => wheel::install(&PACKAGE, cache, install, progress),
+            Some(cache) => PACKAGE.install(cache, install, progress),
             None => Err(CacheError::NoHome.into()),
         };
         let path = installed.map_err(NvdisasmError::Install)?.join(PROGRAM);

@@ -185,7 +185,7 @@ fn racing_installations_and_healing() {
     );
 
     let target = wheel.folder_in(&cache);
-    let library = target.join(wheel.library_name());
+    let library = target.join(wheel.main_file());
     let mut bytes = fs::read(&library).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -1,17 +1,16 @@
 //! Writing: each file by a temporary one, synchronised and renamed, and only where something changes.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+pub(super) use shadowkv_runtime::files::TEMPORARY;
+use shadowkv_runtime::files::write_whole;
 
 use super::owned::{Found, scan};
 use super::{Extent, FileKind, OutputError, OutputFile};
-
-/// How the names of temporary files begin.
-pub(super) const TEMPORARY: &str = ".shadowkv-codegen-";
 
 /// A temporary file this old belongs to no process that is still at work.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
@@ -175,31 +174,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
         _ => Path::new("."),
     };
     create_folder(folder)?;
-    let failed = |operation| move |error| OutputError::new(operation, path, error);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
-    #[cfg(unix)]
-    let builder = {
-        use std::os::unix::fs::PermissionsExt as _;
-        // What any new file gets, less the user's umask; temporary files are private otherwise.
-        builder.permissions(fs::Permissions::from_mode(0o666))
-    };
-    let mut temporary = builder
-        .tempfile_in(folder)
-        .map_err(|error| OutputError::new("write to", folder, error))?;
-    temporary.write_all(bytes).map_err(failed("write"))?;
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(failed("synchronise"))?;
-    temporary
-        .persist(path)
-        .map_err(|error| OutputError::new("rename to", path, error.error))?;
-    if cfg!(unix) {
-        let synchronised = File::open(folder).and_then(|folder| folder.sync_all());
-        synchronised.map_err(|error| OutputError::new("synchronise", folder, error))?;
-    }
-    Ok(())
+    write_whole(path, bytes)
+        .map_err(|error| OutputError::new(error.operation, &error.path, error.source))
 }
 
 fn create_folder(folder: &Path) -> Result<(), OutputError> {

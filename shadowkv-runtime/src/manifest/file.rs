@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Kernel, MANIFEST_SCHEMA, Manifest};
+use crate::spec::{Override, Spec, SpecError};
 
 /// Why a manifest cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,17 @@ impl Manifest {
         Ok(text)
     }
 
+    /// The package's spec, `overrides` applied; errors call it `source_name`.
+    ///
+    /// # Errors
+    /// [`SpecError`] where it is no valid spec, with them or without.
+    pub fn spec(&self, source_name: &str, overrides: &[Override]) -> Result<Spec, SpecError> {
+        // JSON is YAML, and a resolved spec is a spec but for what it says is absent.
+        let mut spec = self.spec.clone();
+        remove_nulls(&mut spec);
+        Spec::parse(source_name, &spec.to_string(), overrides)
+    }
+
     /// The kernel called `name` (its short name, not the entry point's).
     ///
     /// # Errors
@@ -128,6 +140,17 @@ impl Manifest {
                 .map(|kernel| kernel.name.clone())
                 .collect(),
         })
+    }
+}
+
+fn remove_nulls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_nulls);
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(remove_nulls),
+        _ => {}
     }
 }
 

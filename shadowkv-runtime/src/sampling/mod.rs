@@ -34,9 +34,11 @@
 
 mod function;
 mod philox;
+mod request;
 
 use function::{FAINTEST, ln_of, weight_of};
 pub use philox::philox4x32;
+pub use request::Sampling;
 
 /// How the next token of a sequence is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]

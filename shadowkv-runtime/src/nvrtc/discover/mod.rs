@@ -293,7 +293,7 @@ impl Scan {
                 let reason = Rejection::Damaged { damage };
                 self.note(Source::Cache, Some(folder), Outcome::Rejected { reason });
             }
-            Ok(()) => self.library(Source::Cache, &folder.join(wheel.library_name())),
+            Ok(()) => self.library(Source::Cache, &folder.join(wheel.main_file())),
         }
     }
 }

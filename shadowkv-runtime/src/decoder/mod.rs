@@ -1,0 +1,458 @@
+//! The decoder: from token ids to logits, on any device, with any store of keys and values.
+//!
+//! All families are one description: RMS norm, fused projection of queries, keys and values (with a bias or without),
+//! optionally a norm per head, rotary attention, output projection, RMS norm, gated MLP. What differs between them is in the
+//! spec and in the names of their tensors.
+//!
+//! New tokens go through layer by layer, and within a layer in tiles, so that activations stay small however long a prompt
+//! is; a store may thus finish a layer of a prompt before the next one begins.
+
+use std::ops::Range;
+
+use crate::device::{Activation, Device, DeviceError};
+use crate::kv::{Append, KvStore};
+use crate::sampling::Sampling;
+use crate::spec::{Decoder as Shape, Spec};
+
+mod error;
+mod weights;
+
+pub use error::DecoderError;
+pub use weights::DecoderWeights;
+
+/// Rows of logits that are computed at a time: a vocabulary is wide.
+const LOGIT_ROWS: usize = 32;
+
+/// Of which tokens logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Of the last new token of each sequence.
+    Last,
+    /// Of every new token.
+    All,
+}
+
+/// What is wanted of a step.
+pub enum Output<'a> {
+    /// Logits `[vocab]` of some tokens, each with its packed row.
+    Logits(Wanted, &'a mut dyn FnMut(usize, &[f32])),
+    /// The next token of each sequence that has new ones, chosen so, in order.
+    Next(&'a [Sampling], &'a mut Vec<i32>),
+}
+
+/// New tokens of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct NewIds<'a> {
+    /// Number of the sequence in the store.
+    pub sequence: usize,
+    /// Their ids.
+    pub ids: &'a [i32],
+}
+
+/// A model on a device.
+#[derive(Debug)]
+pub struct Decoder<D: Device> {
+    spec: Spec,
+    shape: Shape,
+    weights: DecoderWeights<D>,
+    tile_rows: usize,
+    scratch: Scratch<D>,
+    /// Buffers of every tile of a step, kept for the next.
+    tiles: Vec<TileBuffers<D>>,
+}
+
+/// Buffers that one tile at a time uses.
+#[derive(Debug)]
+struct Scratch<D: Device> {
+    ids: D::Buffer<i32>,
+    normed: D::Buffer<Activation>,
+    qkv: D::Buffer<Activation>,
+    attended: D::Buffer<Activation>,
+    gate_up: D::Buffer<Activation>,
+    gated: D::Buffer<Activation>,
+    logits: D::Buffer<f32>,
+    sampled: D::Buffer<i32>,
+}
+
+/// What a tile carries from layer to layer, `[rows, hidden]` each.
+#[derive(Debug)]
+struct TileBuffers<D: Device> {
+    residual: D::Buffer<Activation>,
+    /// What the next norm adds to the residual first.
+    addend: D::Buffer<Activation>,
+}
+
+/// Rows of a step that go through a layer together.
+#[derive(Clone, Debug)]
+struct Tile {
+    rows: Range<usize>,
+    appends: Vec<Append>,
+}
+
+impl<D: Device> Decoder<D> {
+    /// Rows of a tile, unless told otherwise: enough for dense products to be worth their while.
+    pub const TILE_ROWS: usize = 512;
+
+    /// A model of `spec` with `weights`, whose tiles have up to `tile_rows` tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`DecoderError::NoShape`] for a spec without a decoder; [`DecoderError::Device`].
+    pub fn new(
+        device: &D,
+        spec: &Spec,
+        weights: DecoderWeights<D>,
+        tile_rows: usize,
+    ) -> Result<Decoder<D>, DecoderError> {
+        let shape = spec.decoder.clone().ok_or_else(|| DecoderError::NoShape {
+            spec: spec.name.clone(),
+        })?;
+        let tile_rows = tile_rows.max(1);
+        let widths = Widths::new(spec, &shape);
+        let rows = |width: usize| tile_rows * width;
+        let scratch = Scratch {
+            ids: device.allocate("token ids", tile_rows)?,
+            normed: device.allocate("normed activations", rows(widths.hidden))?,
+            qkv: device.allocate("queries, keys and values", rows(widths.qkv))?,
+            attended: device.allocate("attention output", rows(widths.queries))?,
+            gate_up: device.allocate("gate and up", rows(2 * widths.ffn))?,
+            gated: device.allocate("gated activations", rows(widths.ffn))?,
+            logits: device.allocate("logits", LOGIT_ROWS * widths.vocab)?,
+            sampled: device.allocate("next tokens", LOGIT_ROWS)?,
+        };
+        Ok(Decoder {
+            spec: spec.clone(),
+            shape,
+            weights,
+            tile_rows,
+            scratch,
+            tiles: Vec::new(),
+        })
+    }
+
+    /// The spec it runs.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Its layers.
+    pub fn layers(&self) -> usize {
+        self.weights.layers.len()
+    }
+
+    /// Most rows that go through a layer together.
+    pub fn tile_rows(&self) -> usize {
+        self.tile_rows
+    }
+
+    /// Tokens of its vocabulary.
+    pub fn vocab(&self) -> usize {
+        self.shape.vocab as usize
+    }
+
+    /// Runs new tokens through all layers, for `output`. `progress` is told after each tile of a layer how many of how many
+    /// are done.
+    ///
+    /// # Errors
+    ///
+    /// [`DecoderError`]: a token that the vocabulary does not have, a sequence beyond its capacity, the device. The store
+    /// then holds what it held, but for rows beyond its tokens.
+    pub fn forward<K: KvStore<D>>(
+        &mut self,
+        device: &D,
+        store: &mut K,
+        new: &[NewIds],
+        output: Output,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), DecoderError> {
+        self.check(store, new)?;
+        let ids: Vec<i32> = new.iter().flat_map(|new| new.ids).copied().collect();
+        let tiles = tiles(new, self.tile_rows);
+        let hidden = self.shape.hidden as usize;
+        while self.tiles.len() < tiles.len() {
+            let elements = self.tile_rows * hidden;
+            self.tiles.push(TileBuffers {
+                residual: device.allocate("residual", elements)?,
+                addend: device.allocate("block output", elements)?,
+            });
+        }
+        for (tile, buffers) in tiles.iter().zip(&mut self.tiles) {
+            device.write(&mut self.scratch.ids, 0, &ids[tile.rows.clone()])?;
+            let table = &self.weights.embedding;
+            let rows = tile.rows.len();
+            device.embed(&self.scratch.ids, rows, table, &mut buffers.residual)?;
+        }
+        let steps = tiles.len() * self.weights.layers.len();
+        for layer in 0..self.weights.layers.len() {
+            for (index, tile) in tiles.iter().enumerate() {
+                let tokens = device.tokens(&store.place(&tile.appends))?;
+                self.layer(device, store, layer, index, tile.rows.len(), &tokens)?;
+                progress(layer * tiles.len() + index + 1, steps);
+            }
+            store.end_layer(device, layer)?;
+        }
+        let appends: Vec<Append> = new
+            .iter()
+            .map(|new| Append {
+                sequence: new.sequence,
+                count: new.ids.len(),
+                offset: 0,
+            })
+            .collect();
+        store.advance(&appends);
+        self.output(device, new, &tiles, output)
+    }
+
+    fn check<K: KvStore<D>>(&self, store: &K, new: &[NewIds]) -> Result<(), DecoderError> {
+        let vocab = self.shape.vocab;
+        for NewIds { sequence, ids } in new {
+            let wrong = ids
+                .iter()
+                .position(|id| u32::try_from(*id).map_or(true, |id| id >= vocab));
+            if let Some(position) = wrong {
+                return Err(DecoderError::Token {
+                    id: ids[position],
+                    position: store.token_count(*sequence) + position,
+                    vocab,
+                });
+            }
+            let tokens = store.token_count(*sequence) + ids.len();
+            if tokens > store.capacity(*sequence) {
+                return Err(DecoderError::Capacity {
+                    tokens,
+                    capacity: store.capacity(*sequence),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// One layer of one tile.
+    fn layer<K: KvStore<D>>(
+        &mut self,
+        device: &D,
+        store: &mut K,
+        layer: usize,
+        tile: usize,
+        rows: usize,
+        tokens: &D::Tokens,
+    ) -> Result<(), DecoderError> {
+        let weights = &self.weights.layers[layer];
+        let TileBuffers { residual, addend } = &mut self.tiles[tile];
+        let scratch = &mut self.scratch;
+        // The embedding is all there is to the residual before the first layer.
+        let first = (layer > 0).then_some(&*addend);
+        device.rms_norm(
+            first,
+            residual,
+            rows,
+            &weights.input_norm,
+            &mut scratch.normed,
+        )?;
+        let bias = weights.qkv_bias.as_ref();
+        device.linear(&scratch.normed, rows, &weights.qkv, bias, &mut scratch.qkv)?;
+        if let Some((query, key)) = &weights.head_norms {
+            device.head_norm(&mut scratch.qkv, rows, query, key)?;
+        }
+        store.attend(device, layer, tokens, &scratch.qkv, &mut scratch.attended)?;
+        device.linear(&scratch.attended, rows, &weights.output, None, addend)?;
+        device.rms_norm(
+            Some(addend),
+            residual,
+            rows,
+            &weights.post_norm,
+            &mut scratch.normed,
+        )?;
+        device.linear(
+            &scratch.normed,
+            rows,
+            &weights.gate_up,
+            None,
+            &mut scratch.gate_up,
+        )?;
+        device.silu_mul(&scratch.gate_up, rows, &mut scratch.gated)?;
+        device.linear(&scratch.gated, rows, &weights.down, None, addend)?;
+        Ok(())
+    }
+
+    /// The final norm, logits, and what is made of them.
+    fn output(
+        &mut self,
+        device: &D,
+        new: &[NewIds],
+        tiles: &[Tile],
+        mut output: Output,
+    ) -> Result<(), DecoderError> {
+        let all = matches!(output, Output::Logits(Wanted::All, _));
+        let lasts = last_rows(new);
+        let vocab = self.vocab();
+        let head = self.weights.head();
+        let scratch = &mut self.scratch;
+        let mut values = Vec::new();
+        let mut sampled = 0;
+        for (tile, TileBuffers { residual, addend }) in tiles.iter().zip(&mut self.tiles) {
+            let is_wanted = |row: &usize| all || lasts.binary_search(row).is_ok();
+            let wanted: Vec<usize> = tile.rows.clone().filter(is_wanted).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let norm = &self.weights.final_norm;
+            device.rms_norm(
+                Some(addend),
+                residual,
+                tile.rows.len(),
+                norm,
+                &mut scratch.normed,
+            )?;
+            let runs = wanted.chunk_by(|row, next| row + 1 == *next);
+            for rows in runs.flat_map(|run| run.chunks(LOGIT_ROWS)) {
+                let first = rows[0] - tile.rows.start;
+                device.logits(
+                    &scratch.normed,
+                    first,
+                    rows.len(),
+                    head,
+                    &mut scratch.logits,
+                )?;
+                match &mut output {
+                    Output::Logits(_, sink) => {
+                        values.resize(rows.len() * vocab, 0.0);
+                        device.read(&scratch.logits, 0, &mut values)?;
+                        for (row, values) in rows.iter().zip(values.chunks_exact(vocab)) {
+                            sink(*row, values);
+                        }
+                    }
+                    Output::Next(sampling, ids) => {
+                        let own = &sampling[sampled..sampled + rows.len()];
+                        device.sample(&scratch.logits, own, &mut scratch.sampled)?;
+                        let begin = ids.len();
+                        ids.resize(begin + rows.len(), 0);
+                        device.read(&scratch.sampled, 0, &mut ids[begin..])?;
+                        sampled += rows.len();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of activations on the device.
+    pub fn activation_bytes(&self, device: &D) -> u64 {
+        let widths = Widths::new(&self.spec, &self.shape);
+        let width = widths.hidden + widths.qkv + widths.queries + 3 * widths.ffn;
+        let elements = self.tile_rows * (width + 2 * self.tiles.len() * widths.hidden);
+        elements as u64 * device.activation_bytes()
+    }
+}
+
+/// Widths of a decoder's activations, elements.
+struct Widths {
+    hidden: usize,
+    qkv: usize,
+    queries: usize,
+    ffn: usize,
+    vocab: usize,
+}
+
+impl Widths {
+    fn new(spec: &Spec, shape: &Shape) -> Widths {
+        let queries = (spec.attention.query_heads() * spec.attention.head_dim) as usize;
+        Widths {
+            hidden: shape.hidden as usize,
+            qkv: queries + 2 * spec.attention.key_width() as usize,
+            queries,
+            ffn: shape.ffn as usize,
+            vocab: shape.vocab as usize,
+        }
+    }
+}
+
+/// Packed row of the last new token of each sequence that has any.
+fn last_rows(new: &[NewIds]) -> Vec<usize> {
+    let mut end = 0;
+    new.iter()
+        .filter(|new| !new.ids.is_empty())
+        .map(|new| {
+            end += new.ids.len();
+            end - 1
+        })
+        .collect()
+}
+
+/// The packed rows of a step in tiles of up to `tile_rows`.
+fn tiles(new: &[NewIds], tile_rows: usize) -> Vec<Tile> {
+    let mut tiles: Vec<Tile> = Vec::new();
+    let mut row = 0;
+    for NewIds { sequence, ids } in new {
+        let mut offset = 0;
+        while offset < ids.len() {
+            let room = tiles.last().map_or(0, |tile| tile_rows - tile.rows.len());
+            if room == 0 {
+                tiles.push(Tile {
+                    rows: row..row,
+                    appends: Vec::new(),
+                });
+                continue;
+            }
+            let count = room.min(ids.len() - offset);
+            if let Some(tile) = tiles.last_mut() {
+                tile.rows.end += count;
+                tile.appends.push(Append {
+                    sequence: *sequence,
+                    count,
+                    offset,
+                });
+            }
+            (row, offset) = (row + count, offset + count);
+        }
+    }
+    tiles
+}
+
+impl From<DeviceError> for DecoderError {
+    fn from(error: DeviceError) -> DecoderError {
+        DecoderError::Device(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_the_rows() {
+        let ids = [0; 10];
+        let new = [
+            NewIds {
+                sequence: 3,
+                ids: &ids[..6],
+            },
+            NewIds {
+                sequence: 1,
+                ids: &[],
+            },
+            NewIds {
+                sequence: 0,
+                ids: &ids[..5],
+            },
+        ];
+        let found: Vec<_> = tiles(&new, 4)
+            .into_iter()
+            .map(|tile| {
+                let appends = tile.appends.iter();
+                let appends: Vec<_> = appends
+                    .map(|append| (append.sequence, append.offset, append.count))
+                    .collect();
+                (tile.rows, appends)
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0..4, vec![(3, 0, 4)]),
+                (4..8, vec![(3, 4, 2), (0, 0, 2)]),
+                (8..11, vec![(0, 2, 3)]),
+            ]
+        );
+    }
+}

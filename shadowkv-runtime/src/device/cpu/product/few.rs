@@ -1,0 +1,287 @@
+//! Few rows: as fast as the weights come from memory.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::{Operands, Slice, for_each_slice};
+use crate::device::cpu::format::{self, BLOCK, Format};
+use crate::device::cpu::matrix::Part;
+use crate::device::cpu::simd::{load, with_scratch};
+
+pub(super) fn linear(operands: &Operands) {
+    let inputs = operands.matrix.inputs;
+    let padded = inputs.next_multiple_of(BLOCK);
+    let threads = rayon::current_num_threads();
+    let most = operands.matrix.outputs.div_ceil(4 * threads);
+    let most = most.next_multiple_of(8).clamp(16, 1024);
+    if padded == inputs {
+        let input = operands.input;
+        return run(operands, input, padded, most);
+    }
+    with_scratch(operands.rows * padded, |input| {
+        input.fill(0.0);
+        let rows = operands.input.chunks_exact(inputs);
+        for (to, from) in input.chunks_exact_mut(padded).zip(rows) {
+            to[..inputs].copy_from_slice(from);
+        }
+        run(operands, input, padded, most);
+    });
+}
+
+/// All slices; `input` has rows of `padded` floats, whole blocks.
+fn run(operands: &Operands, input: &[f32], padded: usize, most: usize) {
+    let arch = Arch::new();
+    for_each_slice(operands.matrix, most, |slice| {
+        arch.dispatch(Few {
+            operands,
+            input,
+            padded,
+            slice,
+        });
+    });
+}
+
+struct Few<'a> {
+    operands: &'a Operands<'a>,
+    input: &'a [f32],
+    padded: usize,
+    slice: Slice,
+}
+
+impl WithSimd for Few<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.operands.matrix.parts[self.slice.part].format {
+            Format::F32 => self.stored(simd, F32),
+            Format::F16 => self.stored(simd, F16),
+            Format::Bf16 => self.stored(simd, Bf16),
+            Format::Q4_0 => self.stored(simd, Q4_0),
+            Format::Q4_1 => self.stored(simd, Q4_1),
+            Format::Q8_0 => self.stored(simd, Q8_0),
+            Format::Other(_) => self.by_row(simd),
+        }
+    }
+}
+
+impl Few<'_> {
+    fn part(&self) -> &Part {
+        &self.operands.matrix.parts[self.slice.part]
+    }
+
+    /// Weights as they are stored.
+    #[inline(always)]
+    fn stored<S: Simd, B: Blocks>(&self, simd: S, blocks: B) {
+        let part = self.part();
+        let bytes = part.bytes(self.slice.begin..self.slice.begin + self.slice.count);
+        self.rows(simd, blocks, bytes, part.row_bytes, self.slice.begin);
+    }
+
+    /// Weights that become f32 row after row.
+    #[inline(always)]
+    fn by_row<S: Simd>(&self, simd: S) {
+        let part = self.part();
+        with_scratch(self.padded, |weights| {
+            weights.fill(0.0);
+            for row in self.slice.begin..self.slice.begin + self.slice.count {
+                let bytes = part.bytes(row..row + 1);
+                let inputs = self.operands.matrix.inputs;
+                part.format.dequantise(bytes, &mut weights[..inputs]);
+                let bytes = bytemuck::cast_slice(weights);
+                self.rows(simd, F32, bytes, bytes.len(), row);
+            }
+        });
+    }
+
+    /// The products of all rows of the input and the matrix rows in `bytes`, of which the first is row `begin` of the part.
+    #[inline(always)]
+    fn rows<S: Simd, B: Blocks>(
+        &self,
+        simd: S,
+        blocks: B,
+        bytes: &[u8],
+        row_bytes: usize,
+        begin: usize,
+    ) {
+        let mut row = 0;
+        macro_rules! rows {
+            ($rows:literal, $weights:literal) => {
+                while self.operands.rows - row >= $rows {
+                    self.weights::<S, B, $rows, $weights>(
+                        simd, blocks, bytes, row_bytes, begin, row,
+                    );
+                    row += $rows;
+                }
+            };
+        }
+        // So many sums at a time that none waits for another, and no more than registers hold.
+        if S::REGISTER_COUNT >= 32 {
+            rows!(4, 2);
+        }
+        rows!(2, 2);
+        rows!(1, 4);
+    }
+
+    /// `R` rows of the input from `row` on, `M` of the matrix at a time.
+    #[inline(always)]
+    fn weights<S: Simd, B: Blocks, const R: usize, const M: usize>(
+        &self,
+        simd: S,
+        blocks: B,
+        bytes: &[u8],
+        row_bytes: usize,
+        begin: usize,
+        row: usize,
+    ) {
+        let input = &self.input[row * self.padded..(row + R) * self.padded];
+        let mut groups = bytes.chunks_exact(M * row_bytes);
+        let mut at = begin;
+        for group in groups.by_ref() {
+            let sums = products::<S, B, R, M>(simd, blocks, group, input);
+            self.write(&sums, at, row);
+            at += M;
+        }
+        for weights in groups.remainder().chunks_exact(row_bytes) {
+            let sums = products::<S, B, R, 1>(simd, blocks, weights, input);
+            self.write(&sums, at, row);
+            at += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn write<const R: usize, const M: usize>(&self, sums: &[[f32; M]; R], at: usize, row: usize) {
+        let column = self.part().begin + at;
+        let bias = self.operands.bias.map(|bias| &bias[column..column + M]);
+        for (r, sums) in sums.iter().enumerate() {
+            let at = (row + r) * self.operands.matrix.outputs + column;
+            // SAFETY: this slice's columns, which no other thread writes.
+            let output = unsafe { self.operands.output.part(at, M) };
+            for (m, sum) in sums.iter().enumerate() {
+                output[m] = sum + bias.map_or(0.0, |bias| bias[m]);
+            }
+        }
+    }
+}
+
+/// The products of `R` rows of the input and `M` of the matrix. Each is two sums, of the even and the odd vectors in order,
+/// whatever `R` and `M` are.
+#[inline(always)]
+fn products<S: Simd, B: Blocks, const R: usize, const M: usize>(
+    simd: S,
+    blocks: B,
+    weights: &[u8],
+    input: &[f32],
+) -> [[f32; M]; R] {
+    let lanes = S::F32_LANES;
+    let row_bytes = weights.len() / M;
+    let padded = input.len() / R;
+    let mut sums = [[[simd.splat_f32s(0.0); 2]; R]; M];
+    for block in 0..padded / BLOCK {
+        for m in 0..M {
+            let weights = blocks.read(&weights[m * row_bytes..(m + 1) * row_bytes], block);
+            for vector in 0..BLOCK / lanes {
+                // SAFETY: `vector` is one of the block's, and `block` one of the row's.
+                unsafe {
+                    let weight = load::<S>(weights.as_ptr().add(vector * lanes));
+                    for r in 0..R {
+                        let x = input
+                            .as_ptr()
+                            .add(r * padded + block * BLOCK + vector * lanes);
+                        let sum = &mut sums[m][r][vector % 2];
+                        *sum = simd.mul_add_e_f32s(weight, load::<S>(x), *sum);
+                    }
+                }
+            }
+        }
+    }
+    let mut products = [[0.0; M]; R];
+    for (m, sums) in sums.iter().enumerate() {
+        for (r, [even, odd]) in sums.iter().enumerate() {
+            products[r][m] = simd.reduce_sum_f32s(simd.add_f32s(*even, *odd));
+        }
+    }
+    products
+}
+
+/// How to read the weights of a row in blocks.
+trait Blocks: Copy {
+    /// Block `block` of `row` as f32, exactly; zeros after the row's end.
+    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK];
+}
+
+#[derive(Clone, Copy)]
+struct F32;
+#[derive(Clone, Copy)]
+struct F16;
+#[derive(Clone, Copy)]
+struct Bf16;
+#[derive(Clone, Copy)]
+struct Q4_0;
+#[derive(Clone, Copy)]
+struct Q4_1;
+#[derive(Clone, Copy)]
+struct Q8_0;
+
+/// Elements of `N` bytes each.
+#[inline(always)]
+fn elements<const N: usize>(
+    row: &[u8],
+    block: usize,
+    element: impl Fn([u8; N]) -> f32,
+) -> [f32; BLOCK] {
+    let (row, _) = row[block * BLOCK * N..].as_chunks::<N>();
+    let mut weights = [0.0; BLOCK];
+    if let Some(row) = row.first_chunk::<BLOCK>() {
+        for (weight, bytes) in weights.iter_mut().zip(row) {
+            *weight = element(*bytes);
+        }
+    } else {
+        for (weight, bytes) in weights.iter_mut().zip(row) {
+            *weight = element(*bytes);
+        }
+    }
+    weights
+}
+
+impl Blocks for F32 {
+    #[inline(always)]
+    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
+        elements(row, block, f32::from_le_bytes)
+    }
+}
+
+impl Blocks for F16 {
+    #[inline(always)]
+    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
+        elements(row, block, |bytes| {
+            format::half_to_f32(u16::from_le_bytes(bytes))
+        })
+    }
+}
+
+impl Blocks for Bf16 {
+    #[inline(always)]
+    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
+        elements(row, block, |bytes| {
+            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+        })
+    }
+}
+
+macro_rules! quantised {
+    ($blocks:ident, $bytes:expr, $read:path) => {
+        impl Blocks for $blocks {
+            #[inline(always)]
+            fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
+                let mut weights = [0.0; BLOCK];
+                let (row, _) = row.as_chunks::<{ $bytes }>();
+                $read(&row[block], &mut weights);
+                weights
+            }
+        }
+    };
+}
+
+quantised!(Q4_0, format::Q4_0_BYTES, format::q4_0);
+quantised!(Q4_1, format::Q4_1_BYTES, format::q4_1);
+quantised!(Q8_0, format::Q8_0_BYTES, format::q8_0);

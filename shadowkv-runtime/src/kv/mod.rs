@@ -1,0 +1,92 @@
+//! Where the keys and values of past tokens are, and attention over them.
+
+use crate::device::{Activation, Device, DeviceError, Tokens};
+
+mod full;
+mod rows;
+
+pub use full::FullCache;
+
+/// Why a sequence is not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KvError {
+    /// No room for as many tokens.
+    #[error("no room for a sequence of {wanted} tokens: {free} of {total} are free in one piece")]
+    Full {
+        /// Tokens wanted.
+        wanted: usize,
+        /// Most tokens that would fit.
+        free: usize,
+        /// Tokens of the whole store.
+        total: usize,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// New tokens of one sequence of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Number of the sequence.
+    pub sequence: usize,
+    /// How many tokens.
+    pub count: usize,
+    /// Of the tokens that come in this step, how many came before, in earlier tiles of the same layer.
+    pub offset: usize,
+}
+
+/// A place for the keys and values of some sequences, over all layers.
+///
+/// A step brings new tokens to some sequences. Layer by layer, and within a layer tile by tile where there are many,
+/// [`KvStore::attend`] takes in their keys and values and attends; [`KvStore::end_layer`] ends a layer of the step, and
+/// [`KvStore::advance`] the step.
+pub trait KvStore<D: Device> {
+    /// A new sequence of up to `capacity` tokens, of which the first `prompt` come in one step; its number.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError::Full`], [`KvError::Device`].
+    fn admit(&mut self, device: &D, prompt: usize, capacity: usize) -> Result<usize, KvError>;
+
+    /// Forgets a sequence; its number and its place may be given to another.
+    fn release(&mut self, sequence: usize);
+
+    /// Tokens of a sequence that all layers have seen.
+    fn token_count(&self, sequence: usize) -> usize;
+
+    /// Most tokens that a sequence may have.
+    fn capacity(&self, sequence: usize) -> usize;
+
+    /// Where new tokens will lie, their rows packed in the order given.
+    fn place(&self, new: &[Append]) -> Tokens;
+
+    /// Takes in the keys and values of `tokens` in `qkv` `[rows, H (G + 2), d]` in layer `layer`, and attends to everything
+    /// up to them -> `output` `[rows, H, G, d]`.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    fn attend(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tokens: &D::Tokens,
+        qkv: &D::Buffer<Activation>,
+        output: &mut D::Buffer<Activation>,
+    ) -> Result<(), DeviceError>;
+
+    /// All of the step's tokens have been attended to in `layer`.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    fn end_layer(&mut self, device: &D, layer: usize) -> Result<(), DeviceError>;
+
+    /// All layers have seen the step's tokens: so many more of each sequence.
+    fn advance(&mut self, new: &[Append]);
+
+    /// Bytes of the device that the store takes.
+    fn bytes(&self) -> u64;
+}
