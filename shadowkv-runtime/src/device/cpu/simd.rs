@@ -135,7 +135,12 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Floats of the widest vector: to make room before the width is known.
+pub(super) const MOST_LANES: usize = 16;
+
 /// Calls `work` with `floats` floats of this thread's own, whatever is in them.
+///
+/// Not to be called between vectors: closures given to functions that are not inlined lose the instruction set.
 pub(super) fn with_scratch<R>(floats: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     // Taken, not borrowed: should `work` wait for other threads' work, this thread may be given some that wants scratch too.
     let mut scratch = SCRATCH.take();

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Heads, Operands, TILE};
 use crate::device::NewTokens;
-use crate::device::cpu::simd::{exp2, load, store, with_scratch};
+use crate::device::cpu::simd::{MOST_LANES, exp2, load, store, with_scratch};
 use crate::device::cpu::tile::{self, Panels, Rows};
 
 /// Query rows of a tile: so many that turning a tile of keys is little beside its products.
@@ -34,15 +34,26 @@ pub(super) fn attention(operands: &Operands, sequences: &[NewTokens]) {
         }
     }
     let arch = Arch::new();
-    tasks
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each(|task| arch.dispatch(Prompt { operands, task }));
+    let padded = heads.dim.next_multiple_of(MOST_LANES);
+    let floats: usize = Scratch::sizes(most * heads.group, heads.dim, padded)
+        .iter()
+        .sum();
+    let work = |task| {
+        with_scratch(floats, |scratch| {
+            arch.dispatch(Prompt {
+                operands,
+                task,
+                scratch,
+            });
+        });
+    };
+    tasks.into_par_iter().with_max_len(1).for_each(work);
 }
 
 struct Prompt<'a> {
     operands: &'a Operands<'a>,
     task: Task,
+    scratch: &'a mut [f32],
 }
 
 /// Parts of this thread's scratch.
@@ -97,24 +108,34 @@ impl WithSimd for Prompt<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let heads = self.operands.heads;
-        let rows = self.task.count * heads.group;
+        let Prompt {
+            operands,
+            task,
+            scratch,
+        } = self;
+        let heads = operands.heads;
+        let rows = task.count * heads.group;
         let padded = heads.dim.next_multiple_of(S::F32_LANES);
-        let sizes = Scratch::sizes(rows, heads.dim, padded);
-        with_scratch(sizes.iter().sum(), |floats| {
-            let mut scratch = Scratch::new(floats, sizes);
-            self.begin(&heads, &mut scratch);
-            let first = self.task.sequence.first_position() + self.task.begin;
-            for begin in (0..first + self.task.count).step_by(TILE) {
-                self.pack(&heads, begin, padded, &mut scratch);
-                Self::tile(simd, &heads, (rows, padded), begin, first, &mut scratch);
-            }
-            self.end(&heads, padded, &scratch);
-        });
+        let mut scratch = Scratch::new(scratch, Scratch::sizes(rows, heads.dim, padded));
+        let first = task.sequence.first_position() + task.begin;
+        let end = first + task.count;
+        let queries = Queries { operands, task };
+        queries.begin(&heads, &mut scratch);
+        for begin in (0..end).step_by(TILE) {
+            queries.pack(&heads, begin, padded, &mut scratch);
+            queries.tile(simd, &heads, (rows, padded), begin, first, &mut scratch);
+        }
+        queries.end(&heads, padded, &scratch);
     }
 }
 
-impl Prompt<'_> {
+/// The queries of a task.
+struct Queries<'a> {
+    operands: &'a Operands<'a>,
+    task: Task,
+}
+
+impl Queries<'_> {
     fn begin(&self, heads: &Heads, scratch: &mut Scratch) {
         let width = heads.group * heads.dim;
         for (token, queries) in scratch.queries.chunks_exact_mut(width).enumerate() {

@@ -38,10 +38,13 @@ pub(super) fn attention(operands: &Operands, sequences: &[NewTokens]) {
             .par_iter()
             .zip(partials.par_chunks_exact_mut(partial))
             .for_each(|(task, partial)| {
-                arch.dispatch(Step {
-                    operands,
-                    task,
-                    partial,
+                with_scratch(heads.group * heads.dim + 4 * TILE, |scratch| {
+                    arch.dispatch(Step {
+                        operands,
+                        task,
+                        partial,
+                        scratch,
+                    });
                 });
             });
         merge(operands, &tasks, partials);
@@ -94,6 +97,7 @@ struct Step<'a> {
     operands: &'a Operands<'a>,
     task: &'a Task,
     partial: &'a mut [f32],
+    scratch: &'a mut [f32],
 }
 
 impl WithSimd for Step<'_> {
@@ -105,6 +109,7 @@ impl WithSimd for Step<'_> {
             operands,
             task,
             partial,
+            scratch,
         } = self;
         let heads = operands.heads;
         let (d, group) = (heads.dim, heads.group);
@@ -115,31 +120,29 @@ impl WithSimd for Step<'_> {
         for partial in partial.chunks_exact_mut(d + 2) {
             partial[d] = f32::NEG_INFINITY;
         }
-        with_scratch(group * d + 4 * TILE, |scratch| {
-            let (scaled, scores) = scratch.split_at_mut(group * d);
-            for (scaled, query) in scaled.iter_mut().zip(queries) {
-                *scaled = query * heads.scale;
-            }
-            for begin in (task.begin..end).step_by(TILE) {
-                let tile = Tile {
-                    operands,
-                    heads,
-                    first: heads.key_at(&task.sequence, begin, task.head),
-                    tokens: TILE.min(end - begin),
+        let (scaled, scores) = scratch.split_at_mut(group * d);
+        for (scaled, query) in scaled.iter_mut().zip(queries) {
+            *scaled = query * heads.scale;
+        }
+        for begin in (task.begin..end).step_by(TILE) {
+            let tile = Tile {
+                operands,
+                heads,
+                first: heads.key_at(&task.sequence, begin, task.head),
+                tokens: TILE.min(end - begin),
+            };
+            let mut query = 0;
+            while query < group {
+                let queries = &scaled[query * d..];
+                let partial = &mut partial[query * (d + 2)..];
+                query += match group - query {
+                    1 => tile.attend::<S, 1>(simd, queries, scores, partial),
+                    2 => tile.attend::<S, 2>(simd, queries, scores, partial),
+                    3 => tile.attend::<S, 3>(simd, queries, scores, partial),
+                    _ => tile.attend::<S, 4>(simd, queries, scores, partial),
                 };
-                let mut query = 0;
-                while query < group {
-                    let queries = &scaled[query * d..];
-                    let partial = &mut partial[query * (d + 2)..];
-                    query += match group - query {
-                        1 => tile.attend::<S, 1>(simd, queries, scores, partial),
-                        2 => tile.attend::<S, 2>(simd, queries, scores, partial),
-                        3 => tile.attend::<S, 3>(simd, queries, scores, partial),
-                        _ => tile.attend::<S, 4>(simd, queries, scores, partial),
-                    };
-                }
             }
-        });
+        }
     }
 }
 

@@ -31,11 +31,14 @@ pub(super) fn linear(operands: &Operands) {
 fn run(operands: &Operands, input: &[f32], padded: usize, most: usize) {
     let arch = Arch::new();
     for_each_slice(operands.matrix, most, |slice| {
-        arch.dispatch(Few {
-            operands,
-            input,
-            padded,
-            slice,
+        with_scratch(padded, |weights| {
+            arch.dispatch(Few {
+                operands,
+                input,
+                padded,
+                slice,
+                weights,
+            });
         });
     });
 }
@@ -45,6 +48,8 @@ struct Few<'a> {
     input: &'a [f32],
     padded: usize,
     slice: Slice,
+    /// Room for a row of weights.
+    weights: &'a mut [f32],
 }
 
 impl WithSimd for Few<'_> {
@@ -79,18 +84,17 @@ impl Few<'_> {
 
     /// Weights that become f32 row after row.
     #[inline(always)]
-    fn by_row<S: Simd>(&self, simd: S) {
-        let part = self.part();
-        with_scratch(self.padded, |weights| {
-            weights.fill(0.0);
-            for row in self.slice.begin..self.slice.begin + self.slice.count {
-                let bytes = part.bytes(row..row + 1);
-                let inputs = self.operands.matrix.inputs;
-                part.format.dequantise(bytes, &mut weights[..inputs]);
-                let bytes = bytemuck::cast_slice(weights);
-                self.rows(simd, F32, bytes, bytes.len(), row);
-            }
-        });
+    fn by_row<S: Simd>(mut self, simd: S) {
+        let weights = std::mem::take(&mut self.weights);
+        weights.fill(0.0);
+        for row in self.slice.begin..self.slice.begin + self.slice.count {
+            let part = self.part();
+            let inputs = self.operands.matrix.inputs;
+            part.format
+                .dequantise(part.bytes(row..row + 1), &mut weights[..inputs]);
+            let bytes = bytemuck::cast_slice(weights);
+            self.rows(simd, F32, bytes, bytes.len(), row);
+        }
     }
 
     /// The products of all rows of the input and the matrix rows in `bytes`, of which the first is row `begin` of the part.
@@ -222,49 +226,41 @@ struct Q4_1;
 #[derive(Clone, Copy)]
 struct Q8_0;
 
-/// Elements of `N` bytes each.
+/// Elements of a block, or of what is left of the row, and zeros.
 #[inline(always)]
-fn elements<const N: usize>(
-    row: &[u8],
-    block: usize,
-    element: impl Fn([u8; N]) -> f32,
-) -> [f32; BLOCK] {
-    let (row, _) = row[block * BLOCK * N..].as_chunks::<N>();
-    let mut weights = [0.0; BLOCK];
-    if let Some(row) = row.first_chunk::<BLOCK>() {
-        for (weight, bytes) in weights.iter_mut().zip(row) {
-            *weight = element(*bytes);
-        }
-    } else {
-        for (weight, bytes) in weights.iter_mut().zip(row) {
-            *weight = element(*bytes);
-        }
+fn elements<T: bytemuck::Pod + Default>(row: &[u8], block: usize) -> [T; BLOCK] {
+    let bytes = BLOCK * size_of::<T>();
+    let row = &row[block * bytes..];
+    if row.len() >= bytes {
+        return std::array::from_fn(|i| {
+            bytemuck::pod_read_unaligned(&row[i * size_of::<T>()..(i + 1) * size_of::<T>()])
+        });
     }
-    weights
+    let mut elements = [T::default(); BLOCK];
+    for (element, bytes) in elements.iter_mut().zip(row.chunks_exact(size_of::<T>())) {
+        *element = bytemuck::pod_read_unaligned(bytes);
+    }
+    elements
 }
 
 impl Blocks for F32 {
     #[inline(always)]
     fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-        elements(row, block, f32::from_le_bytes)
+        elements(row, block)
     }
 }
 
 impl Blocks for F16 {
     #[inline(always)]
     fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-        elements(row, block, |bytes| {
-            format::half_to_f32(u16::from_le_bytes(bytes))
-        })
+        elements(row, block).map(format::half_to_f32)
     }
 }
 
 impl Blocks for Bf16 {
     #[inline(always)]
     fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-        elements(row, block, |bytes| {
-            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-        })
+        elements(row, block).map(|bits: u16| f32::from_bits(u32::from(bits) << 16))
     }
 }
 

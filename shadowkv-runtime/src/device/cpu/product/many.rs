@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Operands, Slice, slices};
-use crate::device::cpu::simd::with_scratch;
+use crate::device::cpu::simd::{MOST_LANES, with_scratch};
 use crate::device::cpu::tile::{self, Panels, Rows};
 
 /// Inputs of a block. A multiple of every format's block. It decides the order of sums.
@@ -28,17 +28,21 @@ pub(super) fn linear(operands: &Operands) {
         .flat_map(|begin| slices.iter().map(move |slice| (begin, *slice)))
         .collect();
     let arch = Arch::new();
-    tasks
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each(|(begin, slice)| {
+    let depth = DEPTH.min(operands.matrix.inputs);
+    let columns = most.next_multiple_of(2 * MOST_LANES);
+    let floats = (columns + TURNED) * depth + span * MOST_LANES;
+    let work = |(begin, slice): (usize, Slice)| {
+        with_scratch(floats, |scratch| {
             arch.dispatch(Many {
                 operands,
                 slice,
                 begin,
                 rows: span.min(operands.rows - begin),
+                scratch,
             });
         });
+    };
+    tasks.into_par_iter().with_max_len(1).for_each(work);
 }
 
 /// Rows `begin..begin + rows` of the input and a slice of the matrix.
@@ -47,6 +51,7 @@ struct Many<'a> {
     slice: Slice,
     begin: usize,
     rows: usize,
+    scratch: &'a mut [f32],
 }
 
 impl WithSimd for Many<'_> {
@@ -54,34 +59,46 @@ impl WithSimd for Many<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let inputs = self.operands.matrix.inputs;
-        let depth = DEPTH.min(inputs);
-        let columns = self
-            .slice
-            .count
-            .next_multiple_of(tile::panel_columns::<S>());
+        let Many {
+            operands,
+            slice,
+            begin,
+            rows,
+            scratch,
+        } = self;
+        let inputs = operands.matrix.inputs;
+        let most = DEPTH.min(inputs);
+        let columns = slice.count.next_multiple_of(tile::panel_columns::<S>());
         // Whole vectors go to the output; the rest of a last one passes through `ragged`.
-        let whole = self.slice.count / S::F32_LANES * S::F32_LANES;
-        let ragged = if whole < self.slice.count {
-            self.rows * S::F32_LANES
-        } else {
-            0
+        let whole = slice.count / S::F32_LANES * S::F32_LANES;
+        let (packed, scratch) = scratch.split_at_mut(columns * most);
+        let (turned, ragged) = scratch.split_at_mut(TURNED * most);
+        let ragged = &mut ragged[..rows * S::F32_LANES];
+        let block = Block {
+            operands,
+            slice,
+            begin,
+            rows,
         };
-        self.begin_sums();
-        with_scratch(columns * depth + TURNED * depth + ragged, |scratch| {
-            let (packed, scratch) = scratch.split_at_mut(columns * depth);
-            let (turned, ragged) = scratch.split_at_mut(TURNED * depth);
-            for begin in (0..inputs).step_by(DEPTH) {
-                let depth = DEPTH.min(inputs - begin);
-                let packed = &mut packed[..columns * depth];
-                self.pack::<S>(begin, depth, packed, turned);
-                self.multiply(simd, begin, depth, packed, whole, ragged);
-            }
-        });
+        block.begin_sums();
+        for input in (0..inputs).step_by(DEPTH) {
+            let depth = DEPTH.min(inputs - input);
+            let packed = &mut packed[..columns * depth];
+            block.pack::<S>(input, depth, packed, turned);
+            block.multiply(simd, input, depth, packed, whole, ragged);
+        }
     }
 }
 
-impl Many<'_> {
+/// The output of a task.
+struct Block<'a> {
+    operands: &'a Operands<'a>,
+    slice: Slice,
+    begin: usize,
+    rows: usize,
+}
+
+impl Block<'_> {
     /// Where the slice's first column of input row `row` is in the output.
     fn at(&self, row: usize) -> usize {
         let matrix = self.operands.matrix;
