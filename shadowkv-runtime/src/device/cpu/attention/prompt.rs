@@ -123,7 +123,7 @@ impl WithSimd for Prompt<'_> {
         queries.begin(&heads, &mut scratch);
         for begin in (0..end).step_by(TILE) {
             queries.pack(&heads, begin, padded, &mut scratch);
-            queries.tile(simd, &heads, (rows, padded), begin, first, &mut scratch);
+            Queries::tile(simd, &heads, (rows, padded), begin, first, &mut scratch);
         }
         queries.end(&heads, padded, &scratch);
     }
