@@ -94,7 +94,7 @@ pub struct PromptRows<D: Device + ?Sized> {
 /// What one layer keeps. A sequence's part of a store is `[H, store_capacity, ...]`, beginning at chunk
 /// `H * store_begin` of `[store chunks * H, ...]`; of [`SparseLayer::factors`] at row `store_begin * C`.
 #[derive(Debug)]
-pub struct SparseLayer<D: SparseDevice + ?Sized> {
+pub struct SparseLayer<D: SparseDevice> {
     /// Sizes of what follows.
     pub sizes: SparseSizes,
     /// Rotated keys of the exact windows, `[window rows, H, d]`.
