@@ -155,8 +155,8 @@ impl<D: Device> Decoder<D> {
     ///
     /// # Errors
     ///
-    /// [`DecoderError`]: a token that the vocabulary does not have, a sequence beyond its capacity, the device. The store
-    /// then holds what it held, but for rows beyond its tokens.
+    /// [`DecoderError`]: a token that the vocabulary does not have, a sequence beyond its capacity, prompts beyond the store's
+    /// room: the store then holds what it held. The device: then its sequences are to be released.
     pub fn forward<K: KvStore<D>>(
         &mut self,
         device: &D,
@@ -182,11 +182,12 @@ impl<D: Device> Decoder<D> {
             let rows = tile.rows.len();
             device.embed(&self.scratch.ids, rows, table, &mut buffers.residual)?;
         }
+        let appends: Vec<&[Append]> = tiles.iter().map(|tile| tile.appends.as_slice()).collect();
+        let prepared = store.prepare(device, &appends)?;
         let steps = tiles.len() * self.weights.layers.len();
         for layer in 0..self.weights.layers.len() {
-            for (index, tile) in tiles.iter().enumerate() {
-                let tokens = device.tokens(&store.place(&tile.appends))?;
-                self.layer(device, store, layer, index, tile.rows.len(), &tokens)?;
+            for (index, (tile, prepared)) in tiles.iter().zip(&prepared).enumerate() {
+                self.layer(device, store, layer, index, tile.rows.len(), prepared)?;
                 progress(layer * tiles.len() + index + 1, steps);
             }
             store.end_layer(device, layer)?;
@@ -235,7 +236,7 @@ impl<D: Device> Decoder<D> {
         layer: usize,
         tile: usize,
         rows: usize,
-        tokens: &D::Tokens,
+        prepared: &K::Tile,
     ) -> Result<(), DecoderError> {
         let weights = &self.weights.layers[layer];
         let TileBuffers { residual, addend } = &mut self.tiles[tile];
@@ -254,7 +255,7 @@ impl<D: Device> Decoder<D> {
         if let Some((query, key)) = &weights.head_norms {
             device.head_norm(&mut scratch.qkv, rows, query, key)?;
         }
-        store.attend(device, layer, tokens, &scratch.qkv, &mut scratch.attended)?;
+        store.attend(device, layer, prepared, &scratch.qkv, &mut scratch.attended)?;
         device.linear(&scratch.attended, rows, &weights.output, None, addend)?;
         device.rms_norm(
             Some(addend),

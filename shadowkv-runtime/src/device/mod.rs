@@ -9,6 +9,7 @@
 //! | memory of one element type | [`Device::Buffer`] |
 //! | weights of a dense product, as the device likes to keep them | [`Device::Matrix`] |
 //! | which tokens of which sequences a call is about | [`Tokens`] |
+//! | the operations of the method | [`sparse::SparseDevice`] |
 //! | without a GPU | [`cpu::CpuDevice`] |
 //!
 //! Activations are in the device's own type (f32 on the CPU, bf16 on a GPU) and cross the trait as f32.
@@ -19,6 +20,7 @@ use crate::sampling::Sampling;
 use crate::weights::Tensor;
 
 pub mod cpu;
+pub mod sparse;
 
 /// An element type of buffers.
 pub trait Element: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
@@ -39,12 +41,20 @@ impl Element for f32 {
 impl Element for i32 {
     type Host = i32;
 }
+impl Element for u32 {
+    type Host = u32;
+}
+impl Element for u64 {
+    type Host = u64;
+}
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Activation {}
     impl Sealed for f32 {}
     impl Sealed for i32 {}
+    impl Sealed for u32 {}
+    impl Sealed for u64 {}
 }
 
 /// The new tokens of a call, packed sequence after sequence. They are the last ones of their sequences.

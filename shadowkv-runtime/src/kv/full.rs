@@ -91,9 +91,32 @@ impl<D: Device> FullCache<D> {
     fn sequence(&self, number: usize) -> Option<&Sequence> {
         self.sequences.get(number)?.as_ref()
     }
+
+    /// Where new tokens will lie, their rows packed in the order given.
+    fn place(&self, new: &[Append]) -> Tokens {
+        let mut begin = 0;
+        let place = |append: &Append| {
+            let sequence = self.sequence(append.sequence)?;
+            let placed = NewTokens {
+                begin,
+                count: append.count,
+                total: sequence.tokens + append.offset + append.count,
+                row_begin: sequence.begin,
+                row_capacity: sequence.capacity,
+                rope_table: sequence.rope_table,
+            };
+            begin += append.count;
+            Some(placed)
+        };
+        Tokens {
+            sequences: new.iter().filter_map(place).collect(),
+        }
+    }
 }
 
 impl<D: Device> KvStore<D> for FullCache<D> {
+    type Tile = D::Tokens;
+
     fn admit(&mut self, _device: &D, prompt: usize, capacity: usize) -> Result<usize, KvError> {
         let begin = self.rows.take(capacity).ok_or(KvError::Full {
             wanted: capacity,
@@ -131,24 +154,9 @@ impl<D: Device> KvStore<D> for FullCache<D> {
             .map_or(0, |sequence| sequence.capacity)
     }
 
-    fn place(&self, new: &[Append]) -> Tokens {
-        let mut begin = 0;
-        let place = |append: &Append| {
-            let sequence = self.sequence(append.sequence)?;
-            let placed = NewTokens {
-                begin,
-                count: append.count,
-                total: sequence.tokens + append.offset + append.count,
-                row_begin: sequence.begin,
-                row_capacity: sequence.capacity,
-                rope_table: sequence.rope_table,
-            };
-            begin += append.count;
-            Some(placed)
-        };
-        Tokens {
-            sequences: new.iter().filter_map(place).collect(),
-        }
+    fn prepare(&mut self, device: &D, tiles: &[&[Append]]) -> Result<Vec<D::Tokens>, KvError> {
+        let tokens = tiles.iter().map(|new| device.tokens(&self.place(new)));
+        Ok(tokens.collect::<Result<_, DeviceError>>()?)
     }
 
     fn attend(

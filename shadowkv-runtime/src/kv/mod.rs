@@ -1,11 +1,13 @@
 //! Where the keys and values of past tokens are, and attention over them.
 
-use crate::device::{Activation, Device, DeviceError, Tokens};
+use crate::device::{Activation, Device, DeviceError};
 
 mod full;
 mod rows;
+pub mod shadow;
 
 pub use full::FullCache;
+pub use shadow::ShadowStore;
 
 /// Why a sequence is not taken in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,24 @@ pub enum KvError {
         free: usize,
         /// Tokens of the whole store.
         total: usize,
+    },
+    /// Prompts longer than the store has room for while they are exact.
+    #[error(
+        "the prompts of one step have {tokens} tokens, and the store takes {room} at a time: bring them one by one, or give it more prompt rows"
+    )]
+    Prompt {
+        /// Tokens of the prompts.
+        tokens: usize,
+        /// Tokens there is room for.
+        room: usize,
+    },
+    /// A sequence that a step failed in.
+    #[error(
+        "sequence {sequence} was in a step that failed, and some layers have seen tokens that others have not: release it"
+    )]
+    Broken {
+        /// Number of the sequence.
+        sequence: usize,
     },
     /// The device failed.
     #[error(transparent)]
@@ -39,10 +59,13 @@ pub struct Append {
 
 /// A place for the keys and values of some sequences, over all layers.
 ///
-/// A step brings new tokens to some sequences. Layer by layer, and within a layer tile by tile where there are many,
-/// [`KvStore::attend`] takes in their keys and values and attends; [`KvStore::end_layer`] ends a layer of the step, and
-/// [`KvStore::advance`] the step.
+/// A step brings new tokens to some sequences. [`KvStore::prepare`] begins it; layer by layer, and within a layer tile by tile
+/// where there are many, [`KvStore::attend`] takes in their keys and values and attends; [`KvStore::end_layer`] ends a layer
+/// of the step, and [`KvStore::advance`] the step.
 pub trait KvStore<D: Device> {
+    /// What a tile's calls need to know, the same in all layers.
+    type Tile;
+
     /// A new sequence of up to `capacity` tokens, of which the first `prompt` come in one step; its number.
     ///
     /// # Errors
@@ -59,11 +82,15 @@ pub trait KvStore<D: Device> {
     /// Most tokens that a sequence may have.
     fn capacity(&self, sequence: usize) -> usize;
 
-    /// Where new tokens will lie, their rows packed in the order given.
-    fn place(&self, new: &[Append]) -> Tokens;
+    /// Begins a step that brings the new tokens `tiles`, the rows of each tile packed in the order given.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError`]; the store is then as it was.
+    fn prepare(&mut self, device: &D, tiles: &[&[Append]]) -> Result<Vec<Self::Tile>, KvError>;
 
-    /// Takes in the keys and values of `tokens` in `qkv` `[rows, H (G + 2), d]` in layer `layer`, and attends to everything
-    /// up to them -> `output` `[rows, H, G, d]`.
+    /// Takes in the keys and values of the tokens of `tile` in `qkv` `[rows, H (G + 2), d]` in layer `layer`, and attends to
+    /// everything up to them -> `output` `[rows, H, G, d]`.
     ///
     /// # Errors
     ///
@@ -72,7 +99,7 @@ pub trait KvStore<D: Device> {
         &mut self,
         device: &D,
         layer: usize,
-        tokens: &D::Tokens,
+        tile: &Self::Tile,
         qkv: &D::Buffer<Activation>,
         output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError>;
@@ -89,4 +116,9 @@ pub trait KvStore<D: Device> {
 
     /// Bytes of the device that the store takes.
     fn bytes(&self) -> u64;
+
+    /// Bytes of the host's memory that the store takes beside them.
+    fn host_bytes(&self) -> u64 {
+        0
+    }
 }
