@@ -8,7 +8,7 @@ use crate::exec::{self, Context};
 use crate::finding::Finding;
 use crate::memory::page::PAGE;
 use crate::memory::space::{AddressSpace, Allocation, Lookup};
-use crate::memory::{MemoryKind, UNIT, set_bits, unit_bits};
+use crate::memory::{MemoryKind, Touched, UNIT, clear_runs, first_clear, set_bits, unit_bits};
 use crate::model::GpuModel;
 use crate::module::{Kernel, Module};
 
@@ -44,6 +44,8 @@ pub struct LaunchReport {
     pub findings: Vec<Finding>,
     /// Everything counted.
     pub counters: Counters,
+    /// Which bytes of which allocations were read and written, ascending by address.
+    pub touched: Vec<Touched>,
     pub(crate) kernel: Kernel,
     pub(crate) sites: Vec<Site>,
 }
@@ -311,6 +313,54 @@ impl Device {
         Ok(())
     }
 
+    /// `bytes` bytes at `address` where they lie, defined or not.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::OutOfBounds`] if no allocation holds the range.
+    pub fn bytes(&self, address: u64, bytes: u64) -> Result<&[u8], DeviceError> {
+        if bytes == 0 {
+            return Ok(&[]);
+        }
+        let (index, offset) = self.range(address, bytes)?;
+        Ok(&self.space.allocations()[index].data[offset as usize..(offset + bytes) as usize])
+    }
+
+    /// Copies `bytes` bytes between two allocations, or between parts of one that do not overlap. What is undefined stays so.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::OutOfBounds`] if no allocation holds one of the ranges.
+    pub fn copy(&mut self, from: u64, to: u64, bytes: u64) -> Result<(), DeviceError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (index, offset) = self.range(from, bytes)?;
+        let allocation = &self.space.allocations()[index];
+        let data = allocation.data[offset as usize..(offset + bytes) as usize].to_vec();
+        let undefined = clear_runs(&allocation.defined, offset, offset + bytes);
+        self.write(to, &data)?;
+        for run in undefined {
+            self.undefine(to + (run.start - offset), run.end - run.start)?;
+        }
+        Ok(())
+    }
+
+    /// Address of the first of `bytes` bytes at `address` that nobody has written.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::OutOfBounds`] if no allocation holds the range.
+    pub fn first_undefined(&self, address: u64, bytes: u64) -> Result<Option<u64>, DeviceError> {
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let (index, offset) = self.range(address, bytes)?;
+        let defined = &self.space.allocations()[index].defined;
+        let first = first_clear(defined, offset, offset + bytes);
+        Ok(first.map(|byte| address + (byte - offset)))
+    }
+
     /// Which of `bytes` bytes at `address` anybody has written: by [`Device::write`] or in a launch.
     ///
     /// # Errors
@@ -333,6 +383,9 @@ impl Device {
     ///
     /// [`DeviceError::OutOfBounds`] if no allocation holds the range.
     pub fn undefine(&mut self, address: u64, bytes: u64) -> Result<(), DeviceError> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let (index, offset) = self.range(address, bytes)?;
         if let Some(allocation) = self.space.allocation_mut(index) {
             for byte in offset..offset + bytes {
@@ -425,6 +478,7 @@ impl Device {
         Ok(LaunchReport {
             findings: outcome.findings,
             counters: outcome.counters,
+            touched: outcome.merged.touched,
             kernel: kernel.clone(),
             sites: outcome.sites,
         })

@@ -62,7 +62,7 @@ mod tensor_map;
 pub use counters::Counters;
 pub use device::{Device, DeviceError, LaunchConfig, LaunchError, LaunchReport};
 pub use finding::{Finding, FindingKind, Party};
-pub use memory::MemoryKind;
+pub use memory::{MemoryKind, Touched};
 pub use model::GpuModel;
 pub use module::{Kernel, LoadError, Module};
 pub use program::DecodeError;

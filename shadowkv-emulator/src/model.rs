@@ -38,6 +38,15 @@ impl GpuModel {
         }
     }
 
+    /// NVIDIA A100, 40 GB (as above).
+    pub fn a100_40gb() -> GpuModel {
+        GpuModel {
+            name: "A100-40",
+            memory_bytes: 40 << 30,
+            ..GpuModel::a100_80gb()
+        }
+    }
+
     /// NVIDIA H100 SXM, 80 GB (as above, 9.0).
     pub fn h100() -> GpuModel {
         GpuModel {
@@ -57,6 +66,19 @@ impl GpuModel {
             memory_bytes: 141_000_000_000,
             ..GpuModel::h100()
         }
+    }
+
+    /// The model called `a100-40`, `a100-80`, `h100` or `h200`, in any case.
+    pub fn named(name: &str) -> Option<GpuModel> {
+        let models = [
+            GpuModel::a100_40gb(),
+            GpuModel::a100_80gb(),
+            GpuModel::h100(),
+            GpuModel::h200(),
+        ];
+        models
+            .into_iter()
+            .find(|model| model.name.eq_ignore_ascii_case(name))
     }
 
     /// The model that runs code for `sm_XY`: the smallest of its family that this crate knows.

@@ -15,6 +15,8 @@ pub mod files;
 #[cfg(feature = "decoder")]
 pub mod generate;
 #[cfg(feature = "decoder")]
+pub mod gpu;
+#[cfg(feature = "decoder")]
 pub mod hub;
 #[cfg(feature = "decoder")]
 pub mod kv;

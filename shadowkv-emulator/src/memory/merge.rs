@@ -1,5 +1,7 @@
 //! The views of all workers back into one: contents, what was touched, and races between blocks of different workers.
 
+use std::ops::Range;
+
 use crate::counters::Unique;
 use crate::exec::Context;
 use crate::exec::notes::{Actor, Notes};
@@ -14,6 +16,42 @@ use super::{MemoryKind, UNIT};
 pub(crate) struct Merged {
     pub(crate) pages: Vec<WrittenPage>,
     pub(crate) unique: Unique,
+    pub(crate) touched: Vec<Touched>,
+}
+
+/// What a launch touched of one allocation, exact to the byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// Name of the allocation, or of a variable of the module.
+    pub name: String,
+    /// Its first address.
+    pub address: u64,
+    /// What was read: ascending offsets in it, no two ranges adjacent.
+    pub read: Vec<Range<u64>>,
+    /// What was written, likewise. What an atomic touched is in both.
+    pub written: Vec<Range<u64>>,
+}
+
+/// Appends what a page's mask marks; `offset` is that of the page.
+fn append(ranges: &mut Vec<Range<u64>>, offset: u64, mask: &[u16; PAGE_UNITS]) {
+    let mut push = |begin: u64, end: u64| match ranges.last_mut() {
+        Some(last) if last.end == begin => last.end = end,
+        _ => ranges.push(begin..end),
+    };
+    for (unit, &bits) in mask.iter().enumerate() {
+        let begin = offset + unit as u64 * UNIT;
+        if bits == u16::MAX {
+            push(begin, begin + UNIT);
+            continue;
+        }
+        let mut left = bits;
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let length = (left >> first).trailing_ones();
+            push(begin + u64::from(first), begin + u64::from(first + length));
+            left &= !(((1_u32 << length) - 1) << first) as u16;
+        }
+    }
 }
 
 /// A page that was written.
@@ -45,13 +83,19 @@ pub(crate) fn merge(context: &Context<'_>, views: Vec<View<'_>>, notes: &mut Not
     let mut parts: Vec<_> = views.into_iter().map(View::into_pages).collect();
     let mut unique = Unique::default();
     let mut written_pages = Vec::new();
+    let mut touched = Vec::new();
     let _ = context;
     for (index, allocation) in allocations.iter().enumerate() {
         let count = allocation.bytes.div_ceil(PAGE) as usize;
-        let touched = parts.iter().any(|(pages, _)| !pages[index].is_empty());
-        if !touched {
+        if parts.iter().all(|(pages, _)| pages[index].is_empty()) {
             continue;
         }
+        let mut own = Touched {
+            name: allocation.name.clone(),
+            address: allocation.base,
+            read: Vec::new(),
+            written: Vec::new(),
+        };
         for number in 0..count {
             let offset = number as u64 * PAGE;
             let mut pages: Vec<(usize, Box<Page>)> = Vec::new();
@@ -85,6 +129,8 @@ pub(crate) fn merge(context: &Context<'_>, views: Vec<View<'_>>, notes: &mut Not
                     }
                 }
             }
+            append(&mut own.read, offset, &read);
+            append(&mut own.written, offset, &written);
             let bits = |mask: &[u16; PAGE_UNITS]| -> u64 {
                 mask.iter().map(|bits| u64::from(bits.count_ones())).sum()
             };
@@ -121,10 +167,12 @@ pub(crate) fn merge(context: &Context<'_>, views: Vec<View<'_>>, notes: &mut Not
                 });
             }
         }
+        touched.push(own);
     }
     Merged {
         pages: written_pages,
         unique,
+        touched,
     }
 }
 

@@ -17,6 +17,8 @@
     reason = "an access is described once: who, where, which lanes, how many bytes"
 )]
 
+use std::ops::Range;
+
 mod atomic_view;
 pub(crate) mod interval;
 mod judge;
@@ -25,6 +27,7 @@ pub(crate) mod page;
 pub(crate) mod space;
 pub(crate) mod view;
 
+pub use merge::Touched;
 pub use space::MemoryKind;
 
 /// Where shared memory appears among generic addresses.
@@ -49,6 +52,33 @@ pub(crate) const UNIT: u64 = 16;
 #[inline(always)]
 pub(crate) fn unit_bits(offset: u64, bytes: u32) -> u16 {
     (((1_u32 << bytes) - 1) << (offset % UNIT)) as u16
+}
+
+/// The first of the bytes from `begin` to `end` whose bit is not set.
+pub(crate) fn first_clear(mask: &[u16], begin: u64, end: u64) -> Option<u64> {
+    let mut at = begin;
+    while at < end {
+        let until = ((at / UNIT + 1) * UNIT).min(end);
+        let bits = unit_bits(at, (until - at) as u32);
+        let missing = bits & !mask.get((at / UNIT) as usize).copied().unwrap_or(0);
+        if missing != 0 {
+            return Some(at / UNIT * UNIT + u64::from(missing.trailing_zeros()));
+        }
+        at = until;
+    }
+    None
+}
+
+/// The runs of bytes from `begin` to `end` whose bits are not set.
+pub(crate) fn clear_runs(mask: &[u16], begin: u64, end: u64) -> Vec<Range<u64>> {
+    let set = |byte: &u64| mask[(*byte / UNIT) as usize] & unit_bits(*byte, 1) != 0;
+    let mut runs = Vec::new();
+    let mut at = begin;
+    while let Some(first) = first_clear(mask, at, end) {
+        at = (first..end).find(set).unwrap_or(end);
+        runs.push(first..at);
+    }
+    runs
 }
 
 /// Sets the bits of `bytes` bytes from `offset` in a mask of units.

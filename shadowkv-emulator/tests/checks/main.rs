@@ -15,3 +15,4 @@ mod kernel;
 mod lanes;
 mod launches;
 mod races;
+mod touched;
