@@ -5,6 +5,7 @@
 //! | `SHADOWKV_NVRTC` | the NVRTC library to use, or its folder | [`Environment::nvrtc`] |
 //! | `SHADOWKV_NVDISASM` | the disassembler to use, or its folder | [`Environment::nvdisasm`] |
 //! | `SHADOWKV_CACHE_DIR` | folder of our cache | [`Environment::cache_dir`] |
+//! | `SHADOWKV_PACKAGES` | folders with kernel packages, separated as in `PATH` | [`Environment::packages`] |
 //! | `SHADOWKV_OFFLINE` | `1`: nothing is downloaded | [`Environment::offline`] |
 //!
 //! Others are read because they tell where a CUDA library may be; they are not ours.
@@ -20,6 +21,8 @@ pub const NVRTC: &str = "SHADOWKV_NVRTC";
 pub const NVDISASM: &str = "SHADOWKV_NVDISASM";
 /// `SHADOWKV_CACHE_DIR`.
 pub const CACHE_DIR: &str = "SHADOWKV_CACHE_DIR";
+/// `SHADOWKV_PACKAGES`.
+pub const PACKAGES: &str = "SHADOWKV_PACKAGES";
 /// `SHADOWKV_OFFLINE`.
 pub const OFFLINE: &str = "SHADOWKV_OFFLINE";
 
@@ -32,6 +35,8 @@ pub struct Environment {
     pub nvdisasm: Option<PathBuf>,
     /// `SHADOWKV_CACHE_DIR`.
     pub cache_dir: Option<PathBuf>,
+    /// `SHADOWKV_PACKAGES`: packages, or folders of packages, in order.
+    pub packages: Vec<PathBuf>,
     /// `SHADOWKV_OFFLINE` is set to anything but `0`, `false`, `no` or `off`.
     pub offline: bool,
     /// `CUDA_HOME`.
@@ -71,6 +76,7 @@ impl Environment {
             nvrtc: path(NVRTC),
             nvdisasm: path(NVDISASM),
             cache_dir: path(CACHE_DIR),
+            packages: folders(PACKAGES),
             offline: set(OFFLINE).is_some_and(|value| is_yes(&value)),
             cuda_home: path("CUDA_HOME"),
             cuda_path: path("CUDA_PATH"),

@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod model;
 pub mod nvdisasm;
 pub mod nvrtc;
+pub mod package;
 pub mod sampling;
 pub mod spec;
 #[cfg(feature = "decoder")]

@@ -7,18 +7,11 @@ use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
 use shadowkv_runtime::nvrtc::{
-    Arch, CompileFailure, CompileRequest, Compiled, Diagnostic, KernelResources, Nvrtc, Origin,
+    Arch, CompiledSource, KernelResources, KernelSource, Nvrtc, STACK_BYTES,
 };
+pub use shadowkv_runtime::nvrtc::{KernelFailure, LocatedDiagnostic, SourceLine};
 
-use crate::emit::{Package, SourceFile};
-
-mod failure;
-mod locate;
-
-pub use failure::{KernelFailure, LocatedDiagnostic, SourceLine};
-
-/// Stack of a compiling thread, bytes: NVRTC runs on it and recurses where the source does.
-const STACK_BYTES: usize = 16 << 20;
+use crate::emit::{Package, SourceFile, template_lines};
 
 /// How to compile.
 #[derive(Clone, Debug)]
@@ -198,79 +191,40 @@ pub fn compile_kernel(
         .iter()
         .map(|file| (file.name.as_str(), file.text.as_str()))
         .collect();
-    let request = CompileRequest {
+    let kernel = KernelSource {
+        package: &package.name,
+        kernel: kernel_name(source),
+        file: &source.name,
+        text: &source.text,
         headers: &headers,
-        line_info,
-        ..CompileRequest::new(&source.name, &source.text, arch)
     };
-    let failed = |failure: &CompileFailure| {
-        Box::new(KernelFailure {
-            package: package.name.clone(),
-            kernel: kernel_name(source).to_owned(),
-            arch,
-            log: failure.log.clone(),
-            diagnostics: locate::locate(
-                package,
-                source,
-                failure.ptx.as_deref(),
-                &failure.diagnostics,
-            ),
-        })
-    };
-    let compiled = nvrtc.compile(&request).map_err(|failure| {
-        let by_ptxas = failure.errors().any(|error| error.origin == Origin::Ptx);
-        if !by_ptxas || line_info {
-            return failed(&failure);
-        }
-        // ptxas speaks of lines of PTX; compiled once more with line information, the PTX tells the source's.
-        let request = CompileRequest {
-            line_info: true,
-            ..request
-        };
-        failed(nvrtc.compile(&request).err().as_deref().unwrap_or(&failure))
-    })?;
-    finish(package, source, arch, compiled)
-}
-
-fn finish(
-    package: &Package,
-    source: &SourceFile,
-    arch: Arch,
-    compiled: Compiled,
-) -> Result<CompiledKernel, Box<KernelFailure>> {
-    let kernel = kernel_name(source).to_owned();
-    let warnings = locate::locate(package, source, Some(&compiled.ptx), &compiled.diagnostics);
-    let mut resources = compiled.resources.into_iter();
-    let (Some(resources), None) = (resources.next(), resources.next()) else {
-        let message = format!(
-            "`{}` must hold one kernel, going by ptxas' log it does not",
-            source.name
-        );
-        let diagnostic = Diagnostic {
-            file: None,
-            line: None,
-            column: None,
-            severity: shadowkv_runtime::nvrtc::Severity::Error,
-            message,
-            origin: Origin::Nvrtc,
-            text: None,
-        };
-        return Err(Box::new(KernelFailure {
-            package: package.name.clone(),
-            kernel,
-            arch,
-            log: compiled.log,
-            diagnostics: locate::locate(package, source, None, &[diagnostic]),
-        }));
-    };
+    let template = |name: &str, line: usize| template_line(package, source, name, line);
+    let CompiledSource {
+        compiled,
+        warnings,
+        resources,
+    } = kernel.compile(nvrtc, arch, line_info, &template)?;
     Ok(CompiledKernel {
-        kernel,
+        kernel: kernel.kernel.to_owned(),
         arch,
+        milliseconds: compiled.elapsed.as_secs_f64() * 1e3,
         ptx: compiled.ptx,
         cubin: compiled.cubin,
         log: compiled.log,
         warnings,
         resources,
-        milliseconds: compiled.elapsed.as_secs_f64() * 1e3,
     })
+}
+
+/// The template's line that printed `line` of the file called `name`.
+fn template_line(
+    package: &Package,
+    kernel: &SourceFile,
+    name: &str,
+    line: usize,
+) -> Option<String> {
+    let mut files = [kernel].into_iter().chain(&package.headers);
+    let lines = template_lines(files.find(|file| file.name == name)?)?;
+    let number = lines.lines.get(line.checked_sub(1)?)?;
+    Some(format!("{}:{number}", lines.template))
 }

@@ -10,15 +10,17 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shadowkv_runtime::nvrtc::Arch;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   2   wrong usage, or a spec, prompt or token id that cannot be used
-  3   a model that cannot be had, or whose files are not what they must be
-  4   doctor: NVRTC is not available
+  3   a model or package that cannot be had, or whose files are not what they must be
+  4   NVRTC is not available
   5   something cannot be written
   6   out of memory, or the device failed
+  7   a kernel does not compile
   70  a defect of this program";
 
 const EXAMPLES: &str = "\
@@ -30,6 +32,8 @@ Examples:
   shadowkv-runtime generate --model model.gguf --batch prompts.txt --format json
       one prompt per line, side by side
   shadowkv-runtime logits --model ./tiny --input-ids 1,2,3 --out logits.safetensors
+  shadowkv-runtime compile --package kernels-generated/glm4 --arch sm_80,sm_90
+      fill the cache, so that programs start without a compiler
 
 ";
 
@@ -40,8 +44,8 @@ Examples:
 #[command(
     name = "shadowkv-runtime",
     version,
-    after_help = "Environment: SHADOWKV_CACHE_DIR, SHADOWKV_OFFLINE, HF_HOME, HF_ENDPOINT, HF_TOKEN.",
-    after_long_help = format!("{EXAMPLES}{EXIT_CODES}\n\nEnvironment:\n  SHADOWKV_CACHE_DIR  folder of the cache\n  SHADOWKV_OFFLINE=1  nothing is downloaded, as with --offline\n  HF_HOME, HF_ENDPOINT, HF_TOKEN  as the Hugging Face tools read them"),
+    after_help = "Environment: SHADOWKV_PACKAGES, SHADOWKV_NVRTC, SHADOWKV_CACHE_DIR, SHADOWKV_OFFLINE, HF_HOME, HF_ENDPOINT, HF_TOKEN.",
+    after_long_help = format!("{EXAMPLES}{EXIT_CODES}\n\nEnvironment:\n  SHADOWKV_PACKAGES   folders with kernel packages, separated as in PATH\n  SHADOWKV_NVRTC      the compiler's library, or its folder\n  SHADOWKV_CACHE_DIR  folder of the cache\n  SHADOWKV_OFFLINE=1  nothing is downloaded, as with --offline\n  HF_HOME, HF_ENDPOINT, HF_TOKEN  as the Hugging Face tools read them"),
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -69,6 +73,8 @@ pub(super) enum Command {
     Generate(GenerateArguments),
     /// Logits of given tokens, to a safetensors file
     Logits(LogitsArguments),
+    /// Compile a package's kernels into the cache, before they are needed
+    Compile(CompileArguments),
     /// What this machine offers: NVRTC, the driver, the cache
     Doctor(DoctorArguments),
     /// Shell completions, to standard output
@@ -206,6 +212,43 @@ pub(super) struct LogitsArguments {
     /// The file to write: tensor `logits`, [tokens, vocab] f32.
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompileArguments {
+    /// The package: its folder, or the name of one that this program carries.
+    ///
+    /// Without it, --model and --spec: that of SmolLM2-135M-Instruct.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["model", "spec"])]
+    pub(super) package: Option<PathBuf>,
+
+    /// The package of this model, which is looked for in SHADOWKV_PACKAGES and within this program.
+    #[arg(long, value_name = "MODEL")]
+    pub(super) model: Option<String>,
+
+    /// The package of this spec.
+    #[arg(long, value_name = "FILE")]
+    pub(super) spec: Option<PathBuf>,
+
+    /// What to compile for, such as sm_80,sm_90; the GPUs of this machine unless given.
+    #[arg(long, value_name = "ARCHS", value_delimiter = ',')]
+    pub(super) arch: Vec<Arch>,
+
+    /// Ask for PTX, not for machine code.
+    #[arg(long)]
+    pub(super) ptx: bool,
+
+    /// Compilations at a time; as many as there are processors unless given.
+    #[arg(long, short, value_name = "N")]
+    pub(super) jobs: Option<NonZeroUsize>,
+
+    /// Download nothing.
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// How results are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: Format,
 }
 
 #[derive(Debug, Args)]

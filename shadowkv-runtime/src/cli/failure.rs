@@ -12,7 +12,7 @@ use shadowkv_runtime::kv::KvError;
 pub(super) enum Code {
     /// Wrong usage, or a spec, prompt or token id that cannot be used.
     Usage = 2,
-    /// A model that cannot be had, or whose files are not what they must be.
+    /// A model or package that cannot be had, or whose files are not what they must be.
     Model = 3,
     /// NVRTC is not available.
     NoCompiler = 4,
@@ -20,6 +20,8 @@ pub(super) enum Code {
     Write = 5,
     /// Out of memory, or the device failed.
     Device = 6,
+    /// A kernel does not compile.
+    Compile = 7,
     /// A defect of this program.
     Defect = 70,
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 mod args;
+mod compile;
 mod doctor;
 mod failure;
 mod generate;
@@ -42,6 +43,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
     match &arguments.command {
         Command::Generate(generate) => generate::run(generate, terminal),
         Command::Logits(logits) => logits::run(logits, terminal),
+        Command::Compile(compile) => compile::run(compile, terminal),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Completions { shell } => completions(*shell),
     }

@@ -42,17 +42,20 @@ type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
 type Memory = unsafe extern "C" fn(*mut usize, c_int) -> c_int;
 type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
 
-pub(super) fn examine() -> DriverReport {
-    // SAFETY: loads and drops libcuda; the driver's initialisers have no preconditions.
-    let present = unsafe { cudarc::driver::sys::is_culib_present() };
-    let mut report = DriverReport {
-        present,
-        ..DriverReport::default()
-    };
-    if present {
-        report.error = fill(&mut report).err();
+impl DriverReport {
+    /// Asks the driver of this machine, if there is one.
+    pub fn examine() -> DriverReport {
+        // SAFETY: loads and drops libcuda; the driver's initialisers have no preconditions.
+        let present = unsafe { cudarc::driver::sys::is_culib_present() };
+        let mut report = DriverReport {
+            present,
+            ..DriverReport::default()
+        };
+        if present {
+            report.error = fill(&mut report).err();
+        }
+        report
     }
-    report
 }
 
 fn function<T: Copy>(name: &str) -> Result<T, String> {

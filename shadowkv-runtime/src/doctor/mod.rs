@@ -90,7 +90,7 @@ impl DoctorReport {
             nvrtc: discover(&options.search),
             cache: examine_cache(options.search.cache.as_ref()),
             tools: options.installers.iter().map(tools::examine).collect(),
-            driver: driver::examine(),
+            driver: DriverReport::examine(),
             advice: Vec::new(),
         };
         report.advice = advice(&report);

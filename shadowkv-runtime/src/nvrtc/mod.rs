@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | get a compiler, however it has to be obtained | [`Nvrtc::open`] |
 //! | compile a source to a cubin and PTX | [`Nvrtc::compile`] |
+//! | compile a package's kernel, its errors with the lines they speak of | [`KernelSource`] |
 //! | know what was looked at and why it was passed over | [`discover`], [`Discovery`] |
 //! | know what a kernel takes and how many blocks fit | [`KernelResources`], [`Arch::occupancy`] |
 //!
@@ -24,6 +25,7 @@ mod arch;
 mod compile;
 mod diagnostics;
 pub mod discover;
+mod kernel;
 mod library;
 mod occupancy;
 mod open;
@@ -34,6 +36,10 @@ pub use arch::{Arch, Limits, UnknownArch};
 pub use compile::{CompileFailure, CompileRequest, Compiled};
 pub use diagnostics::{Diagnostic, Origin, Severity, parse_diagnostics};
 pub use discover::{Candidate, Discovery};
+pub use kernel::{
+    CompiledSource, KernelFailure, KernelSource, LocatedDiagnostic, STACK_BYTES, SourceLine,
+    TemplateOf,
+};
 pub use library::{CallError, code_name};
 pub use occupancy::{Limiter, Occupancy};
 pub use open::{Nvrtc, NvrtcError, NvrtcOptions};

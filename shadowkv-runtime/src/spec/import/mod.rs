@@ -13,6 +13,7 @@ mod write;
 use self::config::Config;
 pub use self::error::{ImportError, Refusal};
 use super::resolved::Spec;
+#[cfg(feature = "decoder")]
 pub(crate) use write::{DEFAULT_CHUNK_SIZE, default_rank, package_name};
 
 /// What the config does not say, and what to do differently from it.

@@ -1,27 +1,25 @@
 //! From what the compiler says to the lines of source, template and PTX it speaks of.
 
-use shadowkv_runtime::nvrtc::{Diagnostic, Origin};
-
 use super::failure::{LocatedDiagnostic, SourceLine};
-use super::kernel_name;
-use crate::emit::{Package, SourceFile, template_lines};
+use super::{KernelSource, TemplateOf};
+use crate::nvrtc::{Diagnostic, Origin};
 
 /// Adds to each diagnostic the lines it speaks of.
 pub(super) fn locate(
-    package: &Package,
-    kernel: &SourceFile,
+    source: &KernelSource<'_>,
+    template: &TemplateOf<'_>,
     ptx: Option<&str>,
     diagnostics: &[Diagnostic],
 ) -> Vec<LocatedDiagnostic> {
     diagnostics
         .iter()
-        .map(|diagnostic| locate_one(package, kernel, ptx, diagnostic))
+        .map(|diagnostic| locate_one(source, template, ptx, diagnostic))
         .collect()
 }
 
 fn locate_one(
-    package: &Package,
-    kernel: &SourceFile,
+    source: &KernelSource<'_>,
+    template: &TemplateOf<'_>,
     ptx: Option<&str>,
     diagnostic: &Diagnostic,
 ) -> LocatedDiagnostic {
@@ -42,35 +40,35 @@ fn locate_one(
             let file = diagnostic
                 .file
                 .as_deref()
-                .and_then(|file| emitted(package, kernel, file));
+                .and_then(|file| emitted(source, file));
             file.zip(line).map(|(file, line)| (file, line, column))
         }
         Origin::Ptx => {
             located.ptx = line.zip(ptx).and_then(|(line, ptx)| {
-                let file = format!("{}.ptx", kernel_name(kernel));
+                let file = format!("{}.ptx", source.kernel);
                 source_line(&file, ptx, line, None)
             });
             let place = line.zip(ptx).and_then(|(line, ptx)| cuda_line(ptx, line));
             place.and_then(|(file, line, column)| {
-                let file = emitted(package, kernel, &file)?;
+                let file = emitted(source, &file)?;
                 Some((file, line, (column > 0).then_some(column)))
             })
         }
     };
-    if let Some((file, line, column)) = found {
-        located.source = source_line(&file.name, &file.text, line, column);
-        located.template = template_line(file, line);
+    if let Some(((file, text), line, column)) = found {
+        located.source = source_line(file, text, line, column);
+        located.template = template(file, line);
     }
     located
 }
 
-/// The emitted file that the compiler calls `name`.
-fn emitted<'a>(package: &'a Package, kernel: &'a SourceFile, name: &str) -> Option<&'a SourceFile> {
+/// Name and text of the file that the compiler calls `name`.
+fn emitted<'a>(source: &KernelSource<'a>, name: &str) -> Option<(&'a str, &'a str)> {
     let name = name.rsplit('/').next().unwrap_or(name);
-    [kernel]
+    [(source.file, source.text)]
         .into_iter()
-        .chain(&package.headers)
-        .find(|file| file.name == name)
+        .chain(source.headers.iter().copied())
+        .find(|(file, _)| *file == name)
 }
 
 fn source_line(file: &str, text: &str, line: usize, column: Option<usize>) -> Option<SourceLine> {
@@ -83,12 +81,6 @@ fn source_line(file: &str, text: &str, line: usize, column: Option<usize>) -> Op
         column,
         text: shown.to_owned(),
     })
-}
-
-fn template_line(file: &SourceFile, line: usize) -> Option<String> {
-    let lines = template_lines(file)?;
-    let number = lines.lines.get(line.checked_sub(1)?)?;
-    Some(format!("{}:{number}", lines.template))
 }
 
 /// File, line and column of the CUDA source that a line of PTX comes from: the last `.loc` before it.

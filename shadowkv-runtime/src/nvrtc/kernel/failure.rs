@@ -4,7 +4,8 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
-use shadowkv_runtime::nvrtc::{Arch, Severity};
+
+use crate::nvrtc::{Arch, Severity};
 
 /// Longest piece of a line that is shown, characters.
 const SHOWN: usize = 200;
