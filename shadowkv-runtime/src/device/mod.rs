@@ -11,15 +11,18 @@
 //! | which tokens of which sequences a call is about | [`Tokens`] |
 //! | the operations of the method | [`sparse::SparseDevice`] |
 //! | without a GPU | [`cpu::CpuDevice`] |
+//! | with one, real or emulated | [`kernels::KernelDevice`] |
 //!
 //! Activations are in the device's own type (f32 on the CPU, bf16 on a GPU) and cross the trait as f32.
 
 use std::fmt::Debug;
 
+use crate::gpu::GpuError;
 use crate::sampling::Sampling;
 use crate::weights::Tensor;
 
 pub mod cpu;
+pub mod kernels;
 pub mod sparse;
 
 /// An element type of buffers.
@@ -109,6 +112,27 @@ pub enum DeviceError {
         /// Bytes free, if the device can tell.
         free: Option<u64>,
     },
+    /// No memory of the host left that the device reaches.
+    #[error("the host has no {bytes} bytes of pinned memory for `{name}`{}", .free.map_or_else(String::new, |free| format!("; {free} are left of what it may pin")))]
+    OutOfHostMemory {
+        /// What for.
+        name: String,
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes that may still be pinned, where that is known.
+        free: Option<u64>,
+    },
+    /// A kernel that cannot be launched.
+    #[error("`{kernel}`: {message}")]
+    Kernel {
+        /// Short name of the kernel.
+        kernel: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The GPU failed.
+    #[error(transparent)]
+    Gpu(GpuError),
     /// Weights in a form that the device does not take.
     #[error("weights `{name}`: {message}")]
     Weights {
