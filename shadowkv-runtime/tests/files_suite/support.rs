@@ -21,14 +21,16 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 }
 
 /// Every tiny model.
-pub(crate) const MODELS: [&str; 9] = [
+pub(crate) const MODELS: [&str; 11] = [
     "glm-4-9b-1m",
     "llama-3-8b-1m",
     "llama-3.1",
     "llama-3.1-orig64",
+    "mistral-7b",
     "phi-3-mini-128k",
     "qwen2-7b-128k",
     "qwen2-7b-128k-orig64",
+    "qwen3-8b",
     "smollm2-135m",
     "yi-9b-200k",
 ];

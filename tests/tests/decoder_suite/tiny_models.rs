@@ -39,6 +39,8 @@ models! {
     qwen2_7b_128k: "qwen2-7b-128k", "golden";
     qwen2_7b_128k_all_bands: "qwen2-7b-128k-orig64", "golden";
     smollm2_135m: "smollm2-135m", "golden";
+    mistral_7b: "mistral-7b", "golden";
+    qwen3_8b: "qwen3-8b", "golden";
 }
 
 struct Opened {
