@@ -25,6 +25,8 @@ use std::fmt::Debug;
 
 use crate::manifest::LaunchDims;
 
+#[cfg(feature = "emulator")]
+pub mod emulated;
 mod error;
 mod part;
 mod product;
