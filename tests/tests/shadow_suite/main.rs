@@ -14,8 +14,14 @@ mod close;
 #[allow(dead_code, reason = "the kernels' suite uses all of it")]
 mod fixture;
 
+#[path = "../decoder_suite/golden.rs"]
+#[allow(dead_code, reason = "the decoder's suite uses all of it")]
+mod golden;
+
 mod authors;
 mod driver;
+mod properties;
+mod real;
 
 use fixture::Fixture;
 

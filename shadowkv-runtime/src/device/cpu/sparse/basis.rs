@@ -1,6 +1,7 @@
 //! `eigen_basis`: the leading eigenvectors of a Gram matrix.
 //!
-//! A narrow matrix is diagonalised as a whole. A wide one takes subspace steps: products with a block of somewhat more
+//! A narrow matrix is diagonalised as a whole, in f64: keys have a few directions that are far stronger than the others, and
+//! what f32 leaves of those others is too little. A wide one takes subspace steps: products with a block of somewhat more
 //! directions than are wanted, made orthonormal each time, and the eigenproblem of that block alone. On the keys of real models
 //! twelve steps are as good as the whole (four already come within 1.0014 of it).
 
@@ -23,29 +24,32 @@ pub(super) fn key_basis(gram: &[f32], width: usize, rank: usize, basis: &mut [f3
     }
     let block = (rank + SPARE).min(width);
     let vectors = if width <= WHOLE || 2 * block > width {
-        leading(MatRef::from_row_major_slice(gram, width, width), rank)?
+        let matrix = Mat::from_fn(width, width, |row, column| {
+            f64::from(gram[row * width + column])
+        });
+        leading(&matrix, rank)?
     } else {
         subspace(gram, width, block, rank)?
     };
     for column in 0..rank {
         let own = vectors.col(column);
-        let largest = own.iter().fold(0.0_f32, |largest, element| {
+        let larger = |largest: f64, element: &f64| {
             if element.abs() > largest.abs() {
                 *element
             } else {
                 largest
             }
-        });
-        let sign = if largest < 0.0 { -1.0 } else { 1.0 };
+        };
+        let sign = own.iter().fold(0.0, larger).signum();
         for (element, to) in own.iter().zip(basis[column..].iter_mut().step_by(rank)) {
-            *to = element * sign;
+            *to = (element * sign) as f32;
         }
     }
     Some(())
 }
 
 /// The `count` leading eigenvectors of a symmetric matrix, a column each.
-fn leading(matrix: MatRef<f32>, count: usize) -> Option<Mat<f32>> {
+fn leading(matrix: &Mat<f64>, count: usize) -> Option<Mat<f64>> {
     let found = matrix.self_adjoint_eigen(Side::Lower).ok()?;
     let width = matrix.nrows();
     // Eigenvalues ascend.
@@ -55,7 +59,7 @@ fn leading(matrix: MatRef<f32>, count: usize) -> Option<Mat<f32>> {
     }))
 }
 
-fn subspace(gram: &[f32], width: usize, block: usize, rank: usize) -> Option<Mat<f32>> {
+fn subspace(gram: &[f32], width: usize, block: usize, rank: usize) -> Option<Mat<f64>> {
     let columns = padded(block);
     let mut directions = start(width, columns);
     let mut images = vec![0.0; width * columns];
@@ -80,10 +84,15 @@ fn subspace(gram: &[f32], width: usize, block: usize, rank: usize) -> Option<Mat
         (width, columns),
         &mut images,
     );
-    let directions = MatRef::from_row_major_slice(&directions, width, columns);
-    let images = MatRef::from_row_major_slice(&images, width, columns);
+    // The eigenproblem of the block, in f64 again.
+    let wide = |floats: &[f32]| {
+        Mat::from_fn(width, columns, |row, column| {
+            f64::from(floats[row * columns + column])
+        })
+    };
+    let (directions, images) = (wide(&directions), wide(&images));
     let small = directions.transpose() * images;
-    Some(directions * leading(small.as_ref(), rank)?)
+    Some(directions * leading(&small, rank)?)
 }
 
 /// `columns` directions, neither equal nor orthogonal to anything in particular, `[width, columns]`.
@@ -97,4 +106,74 @@ fn start(width: usize, columns: usize) -> Vec<f32> {
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
     (0..width * columns).map(|_| next()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A matrix whose eigenvalues fall from 1e6 by a factor of `fall` each, in no particular directions.
+    fn gram(width: usize, fall: f64) -> Vec<f32> {
+        let directions = start(width, width);
+        let matrix = Mat::from_fn(width, width, |row, column| {
+            f64::from(directions[row * width + column])
+        });
+        let basis = matrix.qr().compute_thin_Q();
+        let scaled = Mat::from_fn(width, width, |row, column| {
+            basis[(row, column)] * 1e6 * fall.powi(column as i32)
+        });
+        let gram = scaled * basis.transpose();
+        (0..width * width)
+            .map(|at| gram[(at / width, at % width)] as f32)
+            .collect()
+    }
+
+    /// Share of the trace that `basis` leaves out.
+    fn left_out(gram: &[f32], width: usize, rank: usize, basis: &[f32]) -> f64 {
+        let element = |row: usize, column: usize| f64::from(gram[row * width + column]);
+        let trace: f64 = (0..width).map(|own| element(own, own)).sum();
+        let matrix = Mat::from_fn(width, width, element);
+        let basis = Mat::from_fn(width, rank, |row, column| {
+            f64::from(basis[row * rank + column])
+        });
+        let images = matrix * &basis;
+        let held: f64 = (0..rank)
+            .map(|own| {
+                let pairs = basis.col(own).iter().zip(images.col(own).iter());
+                pairs.map(|(x, y)| x * y).sum::<f64>()
+            })
+            .sum();
+        1.0 - held / trace
+    }
+
+    #[test]
+    fn blocks_are_as_good_as_the_whole() {
+        let (width, rank) = (320, 48);
+        for fall in [0.97, 0.9] {
+            let gram = gram(width, fall);
+            let mut whole = vec![0.0; width * rank];
+            key_basis(&gram, width, rank, &mut whole).unwrap();
+            let block = subspace(&gram, width, rank + SPARE, rank).unwrap();
+            let block: Vec<f32> = (0..width * rank)
+                .map(|at| block[(at / rank, at % rank)] as f32)
+                .collect();
+            let optimum = fall.powi(rank as i32);
+            let whole = left_out(&gram, width, rank, &whole);
+            let block = left_out(&gram, width, rank, &block);
+            assert!((whole / optimum - 1.0).abs() < 1e-3, "{whole} {optimum}");
+            assert!((block / optimum - 1.0).abs() < 1.4e-3, "{block} {optimum}");
+        }
+    }
+
+    #[test]
+    fn vectors_are_in_order_and_have_a_sign() {
+        // 3 along (1, 1), 1 along (1, -1).
+        let mut basis = [0.0; 4];
+        key_basis(&[2.0, 1.0, 1.0, 2.0], 2, 2, &mut basis).unwrap();
+        let half = 0.5_f32.sqrt();
+        let first = [basis[0], basis[2]];
+        assert!(first.iter().all(|element| (element - half).abs() < 1e-6));
+        assert!((basis[1] + basis[3]).abs() < 1e-6);
+        assert!(key_basis(&[f32::NAN; 4], 2, 1, &mut basis).is_none());
+    }
 }

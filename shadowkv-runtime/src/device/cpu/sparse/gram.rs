@@ -9,7 +9,7 @@ use crate::device::cpu::tile::{self, Panels, Rows};
 /// Rows of the matrix that a task computes.
 const STRIP: usize = 96;
 /// Tokens whose products are summed before they are added to the others: the longer such a sum, the less exact.
-const TOKENS: usize = 512;
+const TOKENS: usize = 128;
 /// Columns that are in hand at a time.
 const PANEL: usize = 2 * MOST_LANES;
 
