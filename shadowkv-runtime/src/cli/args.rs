@@ -8,6 +8,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::device::DeviceName;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shadowkv_runtime::nvrtc::Arch;
@@ -105,7 +106,26 @@ pub(super) struct ModelArguments {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
 
-    /// Most memory for what is not in the model's own files, such as 8GiB; what is free unless given.
+    /// Where to run: auto (the first NVIDIA GPU, else the CPU), cpu, cuda:N, emulated or emulated:GPU.
+    ///
+    /// An emulated GPU executes the same kernels on the CPU and checks every access and every order between streams; it is
+    /// slow. GPU is a100-40, a100-80, h100 or h200.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(super) device: DeviceName,
+
+    /// The folder of the model's kernel package; without it those in SHADOWKV_PACKAGES, and those that come with this program.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) package: Option<PathBuf>,
+
+    /// Let the streams of an emulated GPU run in any order that their events permit, as SEED has it.
+    #[arg(long, value_name = "SEED")]
+    pub(super) stream_order: Option<u64>,
+
+    /// A file for the timeline of an emulated GPU, for a trace viewer.
+    #[arg(long, value_name = "FILE")]
+    pub(super) timeline: Option<PathBuf>,
+
+    /// Most memory, such as 8GiB; what is free unless given. On the CPU without what is read in place from the model's files.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<ByteSize>,
 
@@ -266,6 +286,9 @@ pub(super) struct DoctorArguments {
 pub(super) enum Attention {
     /// All tokens, exactly.
     Full,
+    /// The chunks that ShadowKV selects, outliers, and the latest tokens.
+    #[value(name = "shadowkv")]
+    ShadowKv,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

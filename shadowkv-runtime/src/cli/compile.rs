@@ -10,8 +10,8 @@ use shadowkv_runtime::env::Environment;
 use shadowkv_runtime::model::{Model, ModelOptions, SpecSource};
 use shadowkv_runtime::nvrtc::Arch;
 use shadowkv_runtime::package::{
-    self, Form, ImageProgress, ImageRequest, ImageSource, Images, ImagesError, Lookup,
-    MANIFEST_FILE, Package, PackageError, Target,
+    self, Form, ImageRequest, ImageSource, Images, ImagesError, Lookup, MANIFEST_FILE, Package,
+    PackageError, Target,
 };
 
 use super::args::{CompileArguments, Format};
@@ -169,17 +169,7 @@ fn images(
         ..ImageRequest::from_environment(target.arch)
     };
     request.nvrtc = request.nvrtc.offline(arguments.offline);
-    let bar = terminal.progress("compiling", 0);
-    let images = package.images(&request, &|step| match step {
-        ImageProgress::Compiling { kernels, .. } => bar.inc_length(*kernels as u64),
-        ImageProgress::Compiled { kernel, arch, .. } => {
-            bar.set_message(format!("{kernel} {arch}"));
-            bar.inc(1);
-        }
-        step => terminal.note(&step.to_string()),
-    });
-    bar.finish_and_clear();
-    Ok(images?)
+    super::device::images(package, &request, terminal)
 }
 
 fn rows(images: &Images) -> impl Iterator<Item = Row> {
@@ -219,7 +209,12 @@ fn table(report: &Report) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let mut text = format!("{} ({})\n\n{}\n\n", report.package, report.origin, table.trim_fmt());
+    let mut text = format!(
+        "{} ({})\n\n{}\n\n",
+        report.package,
+        report.origin,
+        table.trim_fmt()
+    );
     let count = |source| {
         let rows = report.kernels.iter();
         rows.filter(|row| row.source == source).count()

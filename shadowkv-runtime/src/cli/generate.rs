@@ -1,64 +1,122 @@
 //! `generate`.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use shadowkv_runtime::device::Device as _;
+use shadowkv_runtime::decoder::Decoder;
+use shadowkv_runtime::device::sparse::SparseDevice;
 use shadowkv_runtime::generate::{
     Ending, Generated, Listener, Request, StopTexts, Times, generate,
 };
-use shadowkv_runtime::kv::{FullCache, KvStore as _};
+use shadowkv_runtime::kv::shadow::{ShadowRoom, Statistics};
+use shadowkv_runtime::kv::{FullCache, KvStore, ShadowStore};
 use shadowkv_runtime::sampling::Sampling;
 use shadowkv_runtime::spec::Spec;
 use shadowkv_runtime::tokenizer::TextStream;
 
-use super::args::{Format, GenerateArguments};
+use super::args::{Attention, Format, GenerateArguments};
+use super::device::OnDevice;
 use super::failure::{Code, Failure};
-use super::model::{Language, Session, check_context};
+use super::model::{Language, check_context};
 use super::terminal::{self, Terminal};
 
 pub(super) fn run(arguments: &GenerateArguments, terminal: &Terminal) -> Result<(), Failure> {
     check_sampling(arguments)?;
     let prompts = prompts(arguments)?;
-    let Session {
-        device,
-        mut decoder,
-        language,
-    } = Session::open(&arguments.model, terminal)?;
-    let requests = requests(arguments, &prompts, decoder.spec(), &language)?;
-    let tokens: usize = requests
-        .iter()
-        .map(|request| request.prompt.len() + request.most_tokens)
-        .sum();
-    let (layers, rows) = (decoder.layers(), decoder.tile_rows());
-    let spec = decoder.spec().clone();
-    let mut store = FullCache::new(&device, &spec, layers, tokens, rows)?;
-    let tokenizer = language.tokenizer()?;
-    let bar = terminal.progress("prompt", 1);
-    let mut texts = Texts {
-        each: requests
-            .iter()
-            .map(|_| Stream {
-                pieces: tokenizer.stream(true),
-                stops: Some(StopTexts::new(&arguments.stop)),
-                text: String::new(),
-                failed: None,
-            })
-            .collect(),
-        // Several side by side would run into each other.
-        live: arguments.format == Format::Text && requests.len() == 1,
-        bar,
+    let language = super::model::open(&arguments.model, terminal)?;
+    let requests = requests(arguments, &prompts, language.spec(), &language)?;
+    let work = Generate {
+        arguments,
+        language: &language,
+        terminal,
+        requests: &requests,
     };
-    let (generated, times) = generate(&device, &mut decoder, &mut store, &requests, &mut texts)?;
-    texts.bar.finish_and_clear();
-    let results = texts.results(&requests, generated)?;
-    print(arguments, &results)?;
-    if arguments.stats {
-        terminal.note(&stats(device.allocated_bytes(), &times, store.bytes()));
+    super::device::with_device(&arguments.model, language.spec(), terminal, work)
+}
+
+/// What is to be done, on whatever device.
+struct Generate<'a> {
+    arguments: &'a GenerateArguments,
+    language: &'a Language,
+    terminal: &'a Terminal,
+    requests: &'a [Request],
+}
+
+impl OnDevice for Generate<'_> {
+    type Output = ();
+
+    fn run<D: SparseDevice>(self, device: &D) -> Result<(), Failure> {
+        let mut decoder = self.language.decoder(device, self.terminal)?;
+        let spec = self.language.spec();
+        let (layers, rows) = (decoder.layers(), decoder.tile_rows());
+        let capacity = |request: &Request| request.prompt.len() + request.most_tokens;
+        let capacities: Vec<usize> = self.requests.iter().map(capacity).collect();
+        match self.arguments.model.attention {
+            Attention::Full => {
+                let tokens = capacities.iter().sum();
+                let mut store = FullCache::new(device, spec, layers, tokens, rows)?;
+                self.generate(device, &mut decoder, &mut store)
+            }
+            Attention::ShadowKv => {
+                let prompts = self.requests.iter().map(|request| request.prompt.len());
+                let room = ShadowRoom {
+                    capacities,
+                    prompt_rows: prompts.max().unwrap_or(0),
+                    call_rows: rows,
+                };
+                let mut store = ShadowStore::new(device, spec, layers, &room)?;
+                self.generate(device, &mut decoder, &mut store)?;
+                let fetched = store.total_statistics(device)?;
+                self.stats(|| fetched_text(&fetched));
+                Ok(())
+            }
+        }
     }
-    Ok(())
+}
+
+impl Generate<'_> {
+    fn generate<D: SparseDevice, K: KvStore<D>>(
+        &self,
+        device: &D,
+        decoder: &mut Decoder<D>,
+        store: &mut K,
+    ) -> Result<(), Failure> {
+        let tokenizer = self.language.tokenizer()?;
+        let stream = |_: &Request| Stream {
+            pieces: tokenizer.stream(true),
+            stops: Some(StopTexts::new(&self.arguments.stop)),
+            text: String::new(),
+            failed: None,
+        };
+        let mut texts = Texts {
+            each: self.requests.iter().map(stream).collect(),
+            // Several side by side would run into each other.
+            live: self.arguments.format == Format::Text && self.requests.len() == 1,
+            bar: self.terminal.progress("prompt", 1),
+        };
+        let (generated, times) = generate(device, decoder, store, self.requests, &mut texts)?;
+        texts.bar.finish_and_clear();
+        let results = texts.results(self.requests, generated)?;
+        print(self.arguments, &results)?;
+        self.stats(|| {
+            stats(
+                &device.name(),
+                &times,
+                device.allocated_bytes(),
+                (store.bytes(), store.host_bytes()),
+            )
+        });
+        Ok(())
+    }
+
+    fn stats(&self, text: impl FnOnce() -> String) {
+        if self.arguments.stats {
+            self.terminal.note(&text());
+        }
+    }
 }
 
 fn check_sampling(arguments: &GenerateArguments) -> Result<(), Failure> {
@@ -271,17 +329,43 @@ fn print(arguments: &GenerateArguments, answers: &[Answer]) -> Result<(), Failur
     }
 }
 
-fn stats(device_bytes: u64, times: &Times, cache_bytes: u64) -> String {
+fn stats(
+    device: &str,
+    times: &Times,
+    device_bytes: u64,
+    (cache_bytes, host_bytes): (u64, u64),
+) -> String {
     let rate = |tokens: usize, seconds: f64| tokens as f64 / seconds.max(1e-9);
     let (prompt, decode) = (times.prompt.as_secs_f64(), times.decode.as_secs_f64());
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    format!(
-        "prompt {} tokens in {prompt:.2} s, {:.1} tokens/s; decoded {} in {decode:.2} s, {:.1} tokens/s; memory {:.0} MiB, of it keys and values {:.0}",
+    let mut text = format!(
+        "{device}: prompt {} tokens in {prompt:.2} s, {:.1} tokens/s; decoded {} in {decode:.2} s, {:.1} tokens/s; memory {:.0} MiB, of it keys and values {:.0}",
         times.prompt_tokens,
         rate(times.prompt_tokens, prompt),
         times.decoded_tokens,
         rate(times.decoded_tokens, decode),
-        mib(device_bytes),
-        mib(cache_bytes),
+        mebibytes(device_bytes),
+        mebibytes(cache_bytes),
+    );
+    if host_bytes > 0 {
+        let _ = write!(text, "; {:.0} of the host's", mebibytes(host_bytes));
+    }
+    text
+}
+
+fn fetched_text(statistics: &Statistics) -> String {
+    let Statistics {
+        selected,
+        hits,
+        bytes_fetched,
+        ..
+    } = *statistics;
+    format!(
+        "selected {selected} chunks, of which {:.1} % were resident; fetched {:.1} MiB from the host",
+        100.0 * hits as f64 / (selected.max(1)) as f64,
+        mebibytes(bytes_fetched)
     )
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 mod args;
 mod compile;
+mod device;
 mod doctor;
 mod failure;
 mod generate;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use shadowkv_runtime::decoder::{Decoder, DecoderWeights};
-use shadowkv_runtime::device::cpu::CpuDevice;
+use shadowkv_runtime::device::Device;
 use shadowkv_runtime::model::{Model, ModelError, ModelOptions, SpecSource};
 use shadowkv_runtime::spec::Spec;
 use shadowkv_runtime::tokenizer::{Message, Tokenizer, TokenizerError};
@@ -12,52 +12,50 @@ use super::args::ModelArguments;
 use super::failure::{Code, Failure};
 use super::terminal::Terminal;
 
-/// A model on a device.
-pub(super) struct Session {
-    pub(super) device: CpuDevice,
-    pub(super) decoder: Decoder<CpuDevice>,
-    pub(super) language: Language,
-}
-
 /// How a model's tokens are text.
 pub(super) struct Language {
     model: Model,
 }
 
-impl Session {
-    pub(super) fn open(
-        arguments: &ModelArguments,
-        terminal: &Terminal,
-    ) -> Result<Session, Failure> {
-        set_threads(arguments.threads)?;
-        let mut options = ModelOptions::from_environment().offline(arguments.offline);
-        options.spec = arguments.spec.clone().map(SpecSource::Path);
-        let model = Model::open(arguments.model.as_deref(), &options, &|step| {
-            terminal.note(&step.to_string());
-        })?;
-        for warning in &model.warnings {
-            terminal.warning(warning);
-        }
-        let device = match arguments.memory {
-            Some(memory) => CpuDevice::with_memory(&model.spec, memory.as_u64())?,
-            None => CpuDevice::new(&model.spec)?,
-        };
-        let bar = terminal.progress("loading", model.weights.layers.len() as u64);
-        let weights = DecoderWeights::load(&device, &model.weights, &mut |layers| {
-            bar.set_position(layers as u64);
-        })?;
-        bar.finish_and_clear();
-        let tile_rows = Decoder::<CpuDevice>::TILE_ROWS;
-        let decoder = Decoder::new(&device, &model.spec, weights, tile_rows)?;
-        Ok(Session {
-            device,
-            decoder,
-            language: Language { model },
-        })
+/// Opens the model that `arguments` name, its weights still in their files.
+pub(super) fn open(arguments: &ModelArguments, terminal: &Terminal) -> Result<Language, Failure> {
+    set_threads(arguments.threads)?;
+    let mut options = ModelOptions::from_environment().offline(arguments.offline);
+    options.spec = arguments.spec.clone().map(SpecSource::Path);
+    let model = Model::open(arguments.model.as_deref(), &options, &|step| {
+        terminal.note(&step.to_string());
+    })?;
+    for warning in &model.warnings {
+        terminal.warning(warning);
     }
+    Ok(Language { model })
 }
 
 impl Language {
+    pub(super) fn spec(&self) -> &Spec {
+        &self.model.spec
+    }
+
+    /// The model on `device`.
+    pub(super) fn decoder<D: Device>(
+        &self,
+        device: &D,
+        terminal: &Terminal,
+    ) -> Result<Decoder<D>, Failure> {
+        let model = &self.model;
+        let bar = terminal.progress("loading", model.weights.layers.len() as u64);
+        let weights = DecoderWeights::load(device, &model.weights, &mut |layers| {
+            bar.set_position(layers as u64);
+        })?;
+        bar.finish_and_clear();
+        Ok(Decoder::new(
+            device,
+            &model.spec,
+            weights,
+            Decoder::<D>::TILE_ROWS,
+        )?)
+    }
+
     pub(super) fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
         Ok(self.model.tokenizer()?)
     }

@@ -141,6 +141,12 @@ pub enum DeviceError {
         /// What is wrong.
         message: String,
     },
+    /// Keys without eigenvectors.
+    #[error("the keys of the sequence in entry {entry} have no basis: they are not all numbers")]
+    KeyBasis {
+        /// The sequence's entry.
+        entry: usize,
+    },
 }
 
 /// A machine, opened for one spec: `H` KV heads, `G` query heads each, `d` elements each, `D = H d`.

@@ -11,13 +11,16 @@ use crate::device::{DeviceError, Element};
 
 /// Bytes of everything alive on a device, and how many it may take.
 #[derive(Clone, Debug)]
-pub(super) struct Account(Arc<Books>);
-
-#[derive(Debug)]
-struct Books {
+pub(super) struct Account {
     /// Weights that lie in mapped files among them.
-    bytes: AtomicU64,
-    /// Without those: the system takes their memory back as it likes.
+    bytes: Arc<AtomicU64>,
+    memory: Arc<Memory>,
+}
+
+/// What the accounts of a device share.
+#[derive(Debug)]
+struct Memory {
+    /// Without mapped files: the system takes their memory back as it likes.
     owned: AtomicU64,
     /// Most owned bytes.
     limit: u64,
@@ -26,20 +29,30 @@ struct Books {
 impl Account {
     /// An account of at most `limit` bytes of memory.
     pub(super) fn new(limit: u64) -> Account {
-        Account(Arc::new(Books {
-            bytes: AtomicU64::new(0),
-            owned: AtomicU64::new(0),
-            limit,
-        }))
+        Account {
+            bytes: Arc::default(),
+            memory: Arc::new(Memory {
+                owned: AtomicU64::new(0),
+                limit,
+            }),
+        }
+    }
+
+    /// An account of its own that takes from the same memory.
+    pub(super) fn beside(&self) -> Account {
+        Account {
+            bytes: Arc::default(),
+            memory: Arc::clone(&self.memory),
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` of memory for `name`, for as long as the entry lives.
     pub(super) fn take(&self, name: &str, bytes: u64) -> Result<Entry, DeviceError> {
-        let Books { owned, limit, .. } = &*self.0;
+        let Memory { owned, limit } = &*self.memory;
         let more = |owned: u64| owned.checked_add(bytes).filter(|sum| sum <= limit);
         owned
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
@@ -57,7 +70,7 @@ impl Account {
     }
 
     fn enter(&self, bytes: u64, owned: u64) -> Entry {
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Entry {
             account: self.clone(),
             bytes,
@@ -76,9 +89,9 @@ pub(super) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let Books { bytes, owned, .. } = &*self.account.0;
+        let Account { bytes, memory } = &self.account;
         bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        owned.fetch_sub(self.owned, Ordering::Relaxed);
+        memory.owned.fetch_sub(self.owned, Ordering::Relaxed);
     }
 }
 

@@ -27,6 +27,7 @@ mod memory;
 mod product;
 mod rope;
 mod simd;
+mod sparse;
 mod tile;
 
 pub use matrix::CpuMatrix;
@@ -42,7 +43,10 @@ pub struct CpuDevice {
     shape: Attention,
     decoder: Option<Widths>,
     rotary: Rotary,
+    method: sparse::Method,
     account: Account,
+    /// What would be the host's beside a GPU.
+    host_account: Account,
 }
 
 /// What operations need of the spec's decoder.
@@ -74,11 +78,14 @@ impl CpuDevice {
             ffn: decoder.ffn as usize,
             vocab: decoder.vocab as usize,
         });
+        let account = Account::new(bytes);
         Ok(CpuDevice {
             shape: spec.attention,
             decoder,
             rotary: Rotary::new(spec),
-            account: Account::new(bytes),
+            method: sparse::Method::new(spec),
+            host_account: account.beside(),
+            account,
         })
     }
 

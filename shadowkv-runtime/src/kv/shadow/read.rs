@@ -62,7 +62,8 @@ impl<D: SparseDevice> ShadowStore<D> {
             .map_or(0, |sequence| sequence.chunks)
     }
 
-    /// How often a sequence had to fetch. Waits for all that was called before.
+    /// How often a sequence had to fetch, or the last one of that number if it was released. Waits for all that was called
+    /// before.
     ///
     /// # Errors
     ///
@@ -70,8 +71,8 @@ impl<D: SparseDevice> ShadowStore<D> {
     pub fn statistics(&self, device: &D, sequence: usize) -> Result<Statistics, DeviceError> {
         let heads = self.spec.attention.kv_heads as usize;
         let mut counts = vec![0; heads * 2];
-        if self.sequence(sequence).is_some() {
-            let at = sequence * counts.len();
+        let at = sequence * counts.len();
+        if sequence < self.sizes.sparse.entries {
             device.read(&self.memory.selection.counts, at, &mut counts)?;
         }
         let sum = |index: usize| counts.iter().skip(index).step_by(2).sum::<u64>();
@@ -83,6 +84,23 @@ impl<D: SparseDevice> ShadowStore<D> {
             missing,
             bytes_fetched: missing * u64::from(chunk_elements) * device.activation_bytes(),
         })
+    }
+
+    /// The sum over the last sequence of every number.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    pub fn total_statistics(&self, device: &D) -> Result<Statistics, DeviceError> {
+        let mut total = Statistics::default();
+        for sequence in 0..self.sizes.sparse.entries {
+            let own = self.statistics(device, sequence)?;
+            total.selected += own.selected;
+            total.hits += own.hits;
+            total.missing += own.missing;
+            total.bytes_fetched += own.bytes_fetched;
+        }
+        Ok(total)
     }
 
     /// What layer `layer` holds of a sequence.
