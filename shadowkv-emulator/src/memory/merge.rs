@@ -148,17 +148,7 @@ pub(crate) fn merge(context: &Context<'_>, views: Vec<View<'_>>, notes: &mut Not
             if writes == 0 {
                 continue;
             }
-            let mut data: Option<Box<[u8]>> = None;
-            for (_, page) in pages {
-                let Some(contents) = page.data else {
-                    continue;
-                };
-                match &mut data {
-                    None => data = Some(contents),
-                    Some(data) => copy_written(data, &contents, &page.written),
-                }
-            }
-            if let Some(data) = data {
+            if let Some(data) = joined(pages) {
                 written_pages.push(WrittenPage {
                     base: allocation.base,
                     offset,
@@ -174,6 +164,21 @@ pub(crate) fn merge(context: &Context<'_>, views: Vec<View<'_>>, notes: &mut Not
         unique,
         touched,
     }
+}
+
+/// What the workers wrote of one page, the later over the earlier.
+fn joined(pages: Vec<(usize, Box<Page>)>) -> Option<Box<[u8]>> {
+    let mut data: Option<Box<[u8]>> = None;
+    for (_, page) in pages {
+        let Some(contents) = page.data else {
+            continue;
+        };
+        match &mut data {
+            None => data = Some(contents),
+            Some(data) => copy_written(data, &contents, &page.written),
+        }
+    }
+    data
 }
 
 /// Copies the bytes that `written` marks.
