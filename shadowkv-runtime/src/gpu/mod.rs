@@ -25,6 +25,8 @@ use std::fmt::Debug;
 
 use crate::manifest::LaunchDims;
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 mod part;
 mod product;

@@ -1,0 +1,54 @@
+//! Symmetric eigenproblems on the host.
+
+use faer::{MatRef, Side};
+
+use crate::gpu::GpuError;
+
+/// The `rank` leading eigenvectors of a symmetric matrix `[width, width]`, as `[rank, width]`, the largest eigenvalue's last.
+pub(super) fn leading(gram: &[f32], width: usize, rank: usize) -> Result<Vec<f32>, GpuError> {
+    // The decomposition would not end.
+    if gram.iter().any(|element| !element.is_finite()) {
+        return Err(failed("the matrix holds something else than numbers"));
+    }
+    let matrix = MatRef::from_column_major_slice(gram, width, width);
+    let decomposed = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|error| failed(&format!("{error:?}")))?;
+    let vectors = decomposed.U();
+    let columns = width - rank..width;
+    Ok(columns
+        .flat_map(|column| vectors.col(column).iter().copied())
+        .collect())
+}
+
+pub(super) fn failed(message: &str) -> GpuError {
+    GpuError::Failed {
+        operation: "eigen_basis".to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::*;
+
+    #[test]
+    fn leading_vectors_of_a_known_matrix() {
+        // Eigenvalues 4, 2 and 1 along the axes, the largest along the second.
+        let gram = [1.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 2.0];
+        let vectors = leading(&gram, 3, 2).unwrap();
+        let size: Vec<f32> = vectors.iter().map(|element| element.abs()).collect();
+        assert_eq!(size, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_an_error() {
+        let error = leading(&[f32::NAN, 0.0, 0.0, 1.0], 2, 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "eigen_basis failed: the matrix holds something else than numbers"
+        );
+    }
+}
