@@ -219,7 +219,12 @@ fn table(report: &Report) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let mut text = format!("{} ({})\n\n{}\n\n", report.package, report.origin, table.trim_fmt());
+    let mut text = format!(
+        "{} ({})\n\n{}\n\n",
+        report.package,
+        report.origin,
+        table.trim_fmt()
+    );
     let count = |source| {
         let rows = report.kernels.iter();
         rows.filter(|row| row.source == source).count()

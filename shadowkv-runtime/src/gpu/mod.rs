@@ -30,6 +30,8 @@ pub mod cuda;
 mod error;
 mod part;
 mod product;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod self_test;
 
 pub use error::GpuError;
 pub use part::{GpuMemory, HostPart, Part, Slice};
