@@ -484,7 +484,12 @@ impl Device {
         })
     }
 
-    fn check(
+    /// Whether [`Device::launch`] would refuse this launch, without running anything.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError`].
+    pub fn check(
         &self,
         kernel: &Kernel,
         config: &LaunchConfig,

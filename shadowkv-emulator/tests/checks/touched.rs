@@ -1,5 +1,10 @@
 //! What a launch tells of the bytes that it touched, and copies that keep what is undefined.
 
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "one range of bytes is what is meant"
+)]
+
 use shadowkv_emulator::{Device, GpuModel, LaunchConfig, Module, Touched};
 
 use crate::kernel::{BUFFER_BYTES, Kernel, OWN_WORD};

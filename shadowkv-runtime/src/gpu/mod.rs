@@ -27,6 +27,8 @@ use crate::manifest::LaunchDims;
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+#[cfg(feature = "emulator")]
+pub mod emulated;
 mod error;
 mod part;
 mod product;

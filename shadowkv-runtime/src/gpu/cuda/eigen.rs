@@ -21,6 +21,17 @@ pub(super) fn leading(gram: &[f32], width: usize, rank: usize) -> Result<Vec<f32
         .collect())
 }
 
+/// What makes the largest element of a vector positive, so that the same matrix gives the same vectors everywhere.
+pub(super) fn sign(vector: &[f32]) -> f32 {
+    let mut largest = 0f32;
+    for element in vector {
+        if element.abs() > largest.abs() {
+            largest = *element;
+        }
+    }
+    if largest < 0.0 { -1.0 } else { 1.0 }
+}
+
 pub(super) fn failed(message: &str) -> GpuError {
     GpuError::Failed {
         operation: "eigen_basis".to_owned(),
@@ -39,8 +50,11 @@ mod tests {
         // Eigenvalues 4, 2 and 1 along the axes, the largest along the second.
         let gram = [1.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 2.0];
         let vectors = leading(&gram, 3, 2).unwrap();
-        let size: Vec<f32> = vectors.iter().map(|element| element.abs()).collect();
-        assert_eq!(size, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        let rows = vectors.chunks_exact(3);
+        let signed: Vec<f32> = rows
+            .flat_map(|row| row.iter().map(|element| sign(row) * element + 0.0))
+            .collect();
+        assert_eq!(signed, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

@@ -113,8 +113,9 @@ pub(super) fn eigen_basis(
     // Eigenvectors are rows here, the last the largest; they become columns, the first the largest.
     let mut basis = vec![bf16::ZERO; width * rank];
     for (index, vector) in vectors.chunks_exact(width).rev().enumerate() {
+        let sign = eigen::sign(vector);
         for (row, element) in basis.chunks_exact_mut(rank).zip(vector) {
-            row[index] = bf16::from_f32(*element);
+            row[index] = bf16::from_f32(sign * element);
         }
     }
     gpu.write(stream, bytemuck::cast_slice(&basis), problem.basis)
