@@ -4,16 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use shadowkv_runtime::gpu::emulated::{EmulatedGpu, EmulatedOptions, Faults, GpuModel, Order};
-use shadowkv_runtime::gpu::self_test::{Check, Outcome, self_test, target};
+use shadowkv_runtime::gpu::self_test::{Check, Outcome, self_test};
 use shadowkv_runtime::nvrtc::Arch;
-use shadowkv_runtime::package::{ImageRequest, Images, Package};
+use shadowkv_runtime::package::{ImageRequest, Images, Package, Target};
 
 fn package() -> Package {
     Package::shipped("smollm2-135m").unwrap()
 }
 
 fn images(gpu: &EmulatedGpu, package: &Package) -> Images {
-    let target = target(gpu).unwrap();
+    let target = Target::for_gpu(gpu).unwrap();
     assert_eq!(target.arch, Arch::Sm80);
     let request = ImageRequest {
         target,

@@ -113,8 +113,8 @@ struct Shape {
     outputs: u64,
     f32_output: bool,
     bias: bool,
-    /// Of weights, input and output, bytes.
-    aligned: [u32; 3],
+    /// Of weights, input, output and bias, bytes.
+    aligned: [u32; 4],
 }
 
 struct Plan {
@@ -240,28 +240,29 @@ impl Blas {
         product: &Product<'_, CudaGpu>,
         workspace: &CudaMemory,
     ) -> Result<(), GpuError> {
+        let bias = product.bias.map(|bias| bias.address());
+        let parts = [product.weights, product.input, product.output];
+        let [weights, input, output] = parts.map(|part| aligned(part.address()));
         let shape = Shape {
             rows: product.rows,
             inputs: product.inputs,
             outputs: product.outputs,
             f32_output: product.output_type == Output::F32,
-            bias: product.bias.is_some(),
-            aligned: [product.weights, product.input, product.output]
-                .map(|part| aligned(part.address())),
+            bias: bias.is_some(),
+            aligned: [weights, input, output, aligned(bias.unwrap_or(0))],
         };
         let mut plans = lock(&self.plans);
         if !plans.contains_key(&shape) {
             if plans.len() >= MOST_PLANS {
                 plans.clear();
             }
-            plans.insert(shape, self.plan(context, shape)?);
+            plans.insert(shape, self.plan(context, shape, bias)?);
         }
         let Some(plan) = plans.get(&shape) else {
             return Ok(());
         };
-        if let Some(bias) = product.bias {
-            let address = bias.address();
-            self.set(plan.operation, number::BIAS_POINTER, &address)?;
+        if let Some(bias) = bias {
+            self.set(plan.operation, number::BIAS_POINTER, &bias)?;
         }
         let (one, zero) = (1.0f32, 0.0f32);
         let output = product.output.address();
@@ -290,7 +291,7 @@ impl Blas {
     }
 
     /// The library counts columns first: `output^T [outputs, rows] = (weights^T)^T [outputs, inputs] * input^T [inputs, rows]`.
-    fn plan(&self, context: &Context, shape: Shape) -> Result<Plan, GpuError> {
+    fn plan(&self, context: &Context, shape: Shape, bias: Option<u64>) -> Result<Plan, GpuError> {
         let mut plan = Plan {
             table: self.table,
             operation: Handle::NULL,
@@ -309,8 +310,10 @@ impl Blas {
             (self.table.operation_create)(&raw mut plan.operation, number::COMPUTE_F32, number::F32)
         })?;
         self.set(plan.operation, number::TRANSPOSE_A, &number::TRANSPOSE)?;
-        if shape.bias {
+        if let Some(bias) = bias {
             self.set(plan.operation, number::EPILOGUE, &number::EPILOGUE_BIAS)?;
+            // Some algorithms are only offered where it is known.
+            self.set(plan.operation, number::BIAS_POINTER, &bias)?;
             if shape.f32_output {
                 self.set(plan.operation, number::BIAS_TYPE, &number::BF16)?;
             }
@@ -372,7 +375,7 @@ impl Blas {
             number::REDUCTIONS,
             &number::REDUCTION_COMPUTE_TYPE,
         )?;
-        let [weights, input, output] = shape.aligned;
+        let [weights, input, output, _] = shape.aligned;
         for (attribute, aligned) in [
             (number::ALIGNMENT_A, weights),
             (number::ALIGNMENT_B, input),

@@ -4,12 +4,8 @@ use faer::{MatRef, Side};
 
 use crate::gpu::GpuError;
 
-/// The `rank` leading eigenvectors of a symmetric matrix `[width, width]`, as `[rank, width]`, the largest eigenvalue's last.
+/// The `rank` leading eigenvectors of a symmetric matrix `[width, width]` of finite numbers, as `[rank, width]`, the largest eigenvalue's last.
 pub(super) fn leading(gram: &[f32], width: usize, rank: usize) -> Result<Vec<f32>, GpuError> {
-    // The decomposition would not end.
-    if gram.iter().any(|element| !element.is_finite()) {
-        return Err(failed("the matrix holds something else than numbers"));
-    }
     let matrix = MatRef::from_column_major_slice(gram, width, width);
     let decomposed = matrix
         .self_adjoint_eigen(Side::Lower)
@@ -55,14 +51,5 @@ mod tests {
             .flat_map(|row| row.iter().map(|element| sign(row) * element + 0.0))
             .collect();
         assert_eq!(signed, [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
-    }
-
-    #[test]
-    fn what_is_no_number_is_an_error() {
-        let error = leading(&[f32::NAN, 0.0, 0.0, 1.0], 2, 1).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "eigen_basis failed: the matrix holds something else than numbers"
-        );
     }
 }

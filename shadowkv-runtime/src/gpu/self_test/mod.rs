@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Gpu, GpuError, ImageKinds};
-use crate::package::{Form, Images, Package, Target};
+use super::{Gpu, GpuError};
+use crate::package::{Images, Package};
 
 /// How a check ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,19 +74,6 @@ fn wrong(text: impl Into<String>) -> Trouble {
 
 /// What a check says when all is well.
 type Verdict = Result<String, Trouble>;
-
-/// What images a GPU loads: of its own architecture, or PTX.
-pub fn target(gpu: &impl Gpu) -> Option<Target> {
-    let (major, minor) = gpu.properties().compute_capability;
-    let target = Target::for_device(major, minor)?;
-    Some(match gpu.properties().images {
-        ImageKinds::CubinOrPtx => target,
-        ImageKinds::Ptx => Target {
-            form: Form::Ptx,
-            ..target
-        },
-    })
-}
 
 /// Runs every check, whatever fails on the way; `done` is told after each. The kernels are those of `package`, which has a
 /// decoder; `images` are of it.
