@@ -7,7 +7,7 @@ use serde::Serialize;
 use shadowkv_codegen::compile::{Compilation, CompileOptions, KernelFailure};
 use shadowkv_codegen::emit::Package;
 use shadowkv_codegen::output::{
-    Extent, FileKind, Written, binary_files, source_files, write_files,
+    Extent, FileKind, OutputFile, Written, binary_files, source_files, write_files,
 };
 use shadowkv_codegen::report::{KernelReport, REPORT_SCHEMA, kernel_table};
 use shadowkv_runtime::nvrtc::Nvrtc;
@@ -138,7 +138,15 @@ fn compile(
     let mut compiled = 0;
     for ((prepared, report), compilation) in prepared.iter().zip(reports).zip(compilations) {
         compiled += compilation.kernels.len();
-        keep(prepared, report, compilation, &arguments.kinds(), terminal)?;
+        let kinds = arguments.kinds();
+        let files = if compilation.failures.is_empty() {
+            let package = &prepared.package;
+            binary_files(package, &compilation.kernels, &kinds, nvrtc.version())?
+        } else {
+            // A package that does not compile as a whole leaves no binaries to be taken for one that does.
+            Vec::new()
+        };
+        keep(prepared, report, compilation, &files, terminal)?;
     }
     terminal.note(&format!(
         "compiled {compiled} kernels with NVRTC {} in {:.1} s",
@@ -148,24 +156,20 @@ fn compile(
     Ok(())
 }
 
-/// Writes what is asked for of a compilation, and notes the rest down.
+/// Writes the files of a compilation, and notes the rest down.
 fn keep(
     prepared: &Prepared,
     report: &mut PackageReport,
     compilation: Compilation,
-    kinds: &[FileKind],
+    files: &[OutputFile],
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    // A package that does not compile as a whole leaves no binaries to be taken for one that does.
-    if compilation.failures.is_empty() {
-        let files = binary_files(&compilation.kernels, kinds);
-        if !files.is_empty() {
-            report.files.merge(write_files(
-                &report.folder,
-                &files,
-                &Extent::of(&prepared.package),
-            )?);
-        }
+    if !files.is_empty() {
+        report.files.merge(write_files(
+            &report.folder,
+            files,
+            &Extent::of(&prepared.package),
+        )?);
     }
     for kernel in &compilation.kernels {
         for warning in &kernel.warnings {

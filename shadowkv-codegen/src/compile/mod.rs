@@ -11,6 +11,8 @@ use shadowkv_runtime::nvrtc::{
 };
 pub use shadowkv_runtime::nvrtc::{KernelFailure, LocatedDiagnostic, SourceLine};
 
+use shadowkv_runtime::package::image_key;
+
 use crate::emit::{Package, SourceFile, template_lines};
 
 /// How to compile.
@@ -186,18 +188,8 @@ pub fn compile_kernel(
     nvrtc: &Nvrtc,
     line_info: bool,
 ) -> Result<CompiledKernel, Box<KernelFailure>> {
-    let headers: Vec<_> = package
-        .headers
-        .iter()
-        .map(|file| (file.name.as_str(), file.text.as_str()))
-        .collect();
-    let kernel = KernelSource {
-        package: &package.name,
-        kernel: kernel_name(source),
-        file: &source.name,
-        text: &source.text,
-        headers: &headers,
-    };
+    let headers = headers(package);
+    let kernel = kernel_source(package, source, &headers);
     let template = |name: &str, line: usize| template_line(package, source, name, line);
     let CompiledSource {
         compiled,
@@ -214,6 +206,36 @@ pub fn compile_kernel(
         warnings,
         resources,
     })
+}
+
+/// The [`image_key`] of a kernel's source, compiled for `arch` without line information; `None` if `package` has no such kernel.
+pub fn source_key(package: &Package, kernel: &str, arch: Arch) -> Option<String> {
+    let mut sources = package.kernels.iter();
+    let source = sources.find(|source| kernel_name(source) == kernel)?;
+    let headers = headers(package);
+    let kernel = kernel_source(package, source, &headers);
+    Some(image_key(&kernel.request(arch, false)))
+}
+
+fn headers(package: &Package) -> Vec<(&str, &str)> {
+    let headers = package.headers.iter();
+    headers
+        .map(|file| (file.name.as_str(), file.text.as_str()))
+        .collect()
+}
+
+fn kernel_source<'a>(
+    package: &'a Package,
+    source: &'a SourceFile,
+    headers: &'a [(&'a str, &'a str)],
+) -> KernelSource<'a> {
+    KernelSource {
+        package: &package.name,
+        kernel: kernel_name(source),
+        file: &source.name,
+        text: &source.text,
+        headers,
+    }
 }
 
 /// The template's line that printed `line` of the file called `name`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shadowkv_runtime::manifest::{Header, Kernel, MANIFEST_SCHEMA, Manifest};
 
 use super::cuda::source_name;
-use super::{EmitError, MANIFEST_FILE, SourceFile};
+use super::{EmitError, MANIFEST_FILE, SourceFile, generator};
 use crate::plan::{Constant, Plan};
 
 pub(super) fn source(
@@ -16,7 +16,7 @@ pub(super) fn source(
     let manifest = Manifest {
         schema: MANIFEST_SCHEMA,
         package: plan.spec.name.clone(),
-        generator: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+        generator: generator(),
         spec_sha256: plan.spec.sha256(),
         spec: serde_json::to_value(&plan.spec)
             .map_err(|error| EmitError::Manifest(error.to_string()))?,

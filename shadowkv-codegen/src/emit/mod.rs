@@ -13,6 +13,11 @@ pub use cuda::{TemplateLines, template_lines};
 /// Name of the emitted launchers.
 pub const LAUNCHERS_FILE: &str = "launchers.rs";
 
+/// What emitted files call their generator: name and version of this program.
+pub fn generator() -> String {
+    format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+}
+
 /// Name of the emitted manifest.
 pub const MANIFEST_FILE: &str = "manifest.json";
 

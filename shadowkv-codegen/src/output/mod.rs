@@ -7,16 +7,19 @@
 //! | know whether what lies there is current | [`check_files`] |
 //!
 //! A folder may hold files of others. Ours are told by the first line of a source, by the generator's name in
-//! `manifest.json`, and for binaries by their place, `sm_XX/<kernel>.cubin`, with a kernel of the package or of the manifest
-//! that lies beside. Only ours are ever removed, and only when the package no longer has them.
+//! `manifest.json` and `binaries.json`, and for binaries by their place, `sm_XX/<kernel>.cubin`, with a kernel of the package or
+//! of the manifest that lies beside. Only ours are ever removed, and only when the package no longer has them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use shadowkv_runtime::digest;
 use shadowkv_runtime::nvrtc::Arch;
+use shadowkv_runtime::package::{BINARIES_FILE, BINARIES_SCHEMA, Binaries, Binary};
 
-use crate::compile::{CompiledKernel, kernel_name};
-use crate::emit::{Package, SourceFile};
+use crate::compile::{CompiledKernel, kernel_name, source_key};
+use crate::emit::{EmitError, Package, SourceFile, generator};
 
 mod check;
 mod error;
@@ -41,6 +44,8 @@ pub enum FileKind {
     Ptx,
     /// Binaries: `sm_XX/<kernel>.cubin`.
     Cubin,
+    /// What PTX and binaries were made from: `sm_XX/binaries.json`. Comes with either.
+    Binaries,
 }
 
 /// One file of a package.
@@ -76,32 +81,66 @@ pub fn source_files(package: &Package, kinds: &[FileKind]) -> Vec<OutputFile> {
     files
 }
 
-/// The compiled files that are of the `kinds` asked for.
-pub fn binary_files(kernels: &[CompiledKernel], kinds: &[FileKind]) -> Vec<OutputFile> {
+/// The compiled files of `package` that are of the `kinds` asked for, and per architecture the list that binds them to the
+/// sources they were compiled from. `compiler` is the NVRTC's version.
+///
+/// # Errors
+///
+/// [`EmitError`], which is a defect of this program.
+pub fn binary_files(
+    package: &Package,
+    kernels: &[CompiledKernel],
+    kinds: &[FileKind],
+    compiler: (i32, i32),
+) -> Result<Vec<OutputFile>, EmitError> {
     let mut files = Vec::new();
+    let mut lists: BTreeMap<Arch, Binaries> = BTreeMap::new();
     for compiled in kernels {
         let CompiledKernel { kernel, arch, .. } = compiled;
-        if kinds.contains(&FileKind::Cubin) {
-            let (path, bytes) = (format!("{arch}/{kernel}.cubin"), compiled.cubin.clone());
-            files.push(OutputFile {
-                path,
-                kind: FileKind::Cubin,
-                bytes,
-            });
-        }
-        if kinds.contains(&FileKind::Ptx) {
-            let (path, bytes) = (
-                format!("{arch}/{kernel}.ptx"),
-                compiled.ptx.clone().into_bytes(),
-            );
-            files.push(OutputFile {
-                path,
-                kind: FileKind::Ptx,
-                bytes,
-            });
-        }
+        let mut keep = |kind, extension: &str, bytes: &[u8]| {
+            let asked = kinds.contains(&kind);
+            if asked {
+                files.push(OutputFile {
+                    path: format!("{arch}/{kernel}.{extension}"),
+                    kind,
+                    bytes: bytes.to_owned(),
+                });
+            }
+            asked.then(|| digest::sha256(bytes))
+        };
+        let cubin_sha256 = keep(FileKind::Cubin, "cubin", &compiled.cubin);
+        let ptx_sha256 = keep(FileKind::Ptx, "ptx", compiled.ptx.as_bytes());
+        let (Some(key), true) = (
+            source_key(package, kernel, *arch),
+            cubin_sha256.is_some() || ptx_sha256.is_some(),
+        ) else {
+            continue;
+        };
+        let list = lists.entry(*arch).or_insert_with(|| Binaries {
+            schema: BINARIES_SCHEMA,
+            generator: generator(),
+            compiler,
+            kernels: BTreeMap::new(),
+        });
+        let binary = Binary {
+            key,
+            cubin_sha256,
+            ptx_sha256,
+            resources: compiled.resources.clone(),
+        };
+        list.kernels.insert(kernel.clone(), binary);
     }
-    files
+    for (arch, list) in lists {
+        let json = list.to_json();
+        files.push(OutputFile {
+            path: format!("{arch}/{BINARIES_FILE}"),
+            kind: FileKind::Binaries,
+            bytes: json
+                .map_err(|error| EmitError::Manifest(error.to_string()))?
+                .into_bytes(),
+        });
+    }
+    Ok(files)
 }
 
 /// What a package may consist of, whichever part of it is written: the measure of what is left over.

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use shadowkv_runtime::manifest::Manifest;
+use shadowkv_runtime::package::BINARIES_FILE;
 
 use super::{Extent, FileKind, OutputError, is_arch};
 use crate::emit::{LAUNCHERS_FILE, MANIFEST_FILE};
@@ -45,7 +46,11 @@ pub(super) fn scan(folder: &Path, extent: &Extent) -> Result<Vec<Found>, OutputE
                 Vec::new()
             };
             found.extend(inside.into_iter().map(|file| {
-                let kind = binary_kind(&file, &kernels);
+                let kind = if file == BINARIES_FILE {
+                    is_document_of_ours(&path.join(&file)).then_some(FileKind::Binaries)
+                } else {
+                    binary_kind(&file, &kernels)
+                };
                 Found {
                     path: format!("{name}/{file}"),
                     owned: kind,
@@ -86,7 +91,7 @@ fn source_kind(path: &Path, name: &str) -> Result<Option<FileKind>, OutputError>
         .and_then(|extension| extension.to_str());
     let kind = match extension {
         _ if name == MANIFEST_FILE => {
-            let ours = is_manifest_of_ours(path);
+            let ours = is_document_of_ours(path);
             return Ok(ours.then_some(FileKind::Manifest));
         }
         Some("cu" | "cuh") => FileKind::Cu,
@@ -111,8 +116,8 @@ fn source_kind(path: &Path, name: &str) -> Result<Option<FileKind>, OutputError>
     }
 }
 
-/// Any version's manifest, whether this version can read it or not.
-fn is_manifest_of_ours(path: &Path) -> bool {
+/// A manifest or list of binaries of any version, whether this version can read it or not.
+fn is_document_of_ours(path: &Path) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let generator = value.get("generator").and_then(serde_json::Value::as_str);

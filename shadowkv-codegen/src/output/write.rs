@@ -121,18 +121,20 @@ fn is_left_over(
     extent: &Extent,
     written: &Written,
 ) -> bool {
+    let is_header = |path: &str| {
+        Path::new(path)
+            .extension()
+            .is_some_and(|extension| extension == "cuh")
+    };
+    let changed = || written.created.iter().chain(&written.updated);
     match kind {
         FileKind::Ptx | FileKind::Cubin => {
             let source = format!("{}.cu", found.kernel());
-            let is_header = |path: &str| {
-                Path::new(path)
-                    .extension()
-                    .is_some_and(|extension| extension == "cuh")
-            };
-            let changed = |path: &String| *path == source || is_header(path);
             !extent.has_kernel(found.kernel())
-                || written.created.iter().chain(&written.updated).any(changed)
+                || changed().any(|path| *path == source || is_header(path))
         }
+        // It tells by itself which of its binaries are of another source; behind a header all are.
+        FileKind::Binaries => changed().any(|path| is_header(path)),
         _ => !extent.has_source(&found.path) && files.iter().any(|file| file.kind == kind),
     }
 }

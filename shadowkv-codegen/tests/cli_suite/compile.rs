@@ -100,6 +100,15 @@ fn binaries_for_several_architectures_and_every_figure_as_json() {
         assert!(kernel["static_shared_bytes"].is_u64() && kernel["dynamic_shared_bytes"].is_u64());
     }
     let folder = work.path("kernels-generated/small");
+    for arch in ["sm_80", "sm_90"] {
+        let list = work.read(&format!("kernels-generated/small/{arch}/binaries.json"));
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        let listed = list["kernels"].as_object().unwrap();
+        assert_eq!(listed.len(), KERNELS.len());
+        for kernel in KERNELS {
+            assert!(listed[kernel]["cubin_sha256"].is_string(), "{list}");
+        }
+    }
     for kernel in KERNELS {
         for arch in ["sm_80", "sm_90"] {
             let cubin = std::fs::read(folder.join(arch).join(format!("{kernel}.cubin"))).unwrap();

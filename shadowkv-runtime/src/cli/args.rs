@@ -273,6 +273,12 @@ pub(super) struct CompileArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
+    /// Put a device to the test instead: cuda:0, another number, or emulated.
+    ///
+    /// Memory, copies, streams, kernels, products, eigenvectors and graphs are tried, and their results compared with the host's.
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) device: Option<String>,
+
     /// How the report is printed.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,

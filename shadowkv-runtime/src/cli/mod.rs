@@ -45,7 +45,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
         Command::Generate(generate) => generate::run(generate, terminal),
         Command::Logits(logits) => logits::run(logits, terminal),
         Command::Compile(compile) => compile::run(compile, terminal),
-        Command::Doctor(doctor) => doctor::run(doctor),
+        Command::Doctor(doctor) => doctor::run(doctor, terminal),
         Command::Completions { shell } => completions(*shell),
     }
 }

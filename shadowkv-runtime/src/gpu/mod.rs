@@ -25,11 +25,15 @@ use std::fmt::Debug;
 
 use crate::manifest::LaunchDims;
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(feature = "emulator")]
 pub mod emulated;
 mod error;
 mod part;
 mod product;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod self_test;
 
 pub use error::GpuError;
 pub use part::{GpuMemory, HostPart, Part, Slice};

@@ -67,6 +67,23 @@ impl Target {
         let form = Form::Ptx;
         Some(Target { arch, form })
     }
+
+    /// For a GPU: as [`Target::for_device`], but PTX for one that loads nothing else.
+    #[cfg(feature = "decoder")]
+    pub fn for_gpu(gpu: &impl crate::gpu::Gpu) -> Option<Target> {
+        use crate::gpu::ImageKinds;
+
+        let properties = gpu.properties();
+        let (major, minor) = properties.compute_capability;
+        let target = Target::for_device(major, minor)?;
+        Some(match properties.images {
+            ImageKinds::CubinOrPtx => target,
+            ImageKinds::Ptx => Target {
+                form: Form::Ptx,
+                ..target
+            },
+        })
+    }
 }
 
 /// What images are wanted, and what may be used to get them.

@@ -44,6 +44,12 @@ impl PythonSearch {
         }
     }
 
+    /// Folders that exist, each once.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        self.site_packages().into_iter().flatten().collect()
+    }
+
     /// Folders that exist, each once, and what went wrong on the way.
     pub(super) fn site_packages(&self) -> Vec<Result<PathBuf, String>> {
         let mut found: Vec<Result<PathBuf, String>> = Vec::new();
