@@ -965,6 +965,9 @@ pub struct SelectChunksArguments {
     pub missing_slots: DevicePointer<i32>,
     /// Written, `[batch, 4]`: missing chunks of each list.
     pub missing_count: DevicePointer<i32>,
+    /// Read and written, `[batch, 4, 2]`: chunks selected so far, and how many of them were in no slot;
+    /// every launch adds its own.
+    pub fetch_totals: DevicePointer<i64>,
     /// Read and written, `[batch, 4, max(max(ceil_div(max_chunks, 16384), 1), min(ceil_div(max_chunks,
     /// 2048), ceil_div(sm_count + 1, max(batch, 1) * 4) - 1)), 2, 256]`: best keys and chunks of each
     /// block, where several share a list; contents do not matter.
@@ -975,7 +978,7 @@ pub struct SelectChunksArguments {
     /// Chunks between the scores of two heads; a multiple of 64.
     pub score_stride: i64,
 }
-const _: [(); 128] = [(); size_of::<SelectChunksArguments>()];
+const _: [(); 136] = [(); size_of::<SelectChunksArguments>()];
 
 // SAFETY: plain data in the C layout whose size the kernel asserts too.
 unsafe impl KernelArguments for SelectChunksArguments {
@@ -1005,7 +1008,7 @@ impl SelectChunksSizes {
 
 /// The k best chunks of every KV head, which of them are missing from the slots, and where they go.
 ///
-/// Least work: reads total_chunks * 112 + batch * 16384 and writes batch * 16384 bytes of device
+/// Least work: reads total_chunks * 112 + batch * 16448 and writes batch * 16448 bytes of device
 /// memory.
 ///
 /// # Errors

@@ -13,8 +13,8 @@
 //
 // Specialised for: head_dim 64, kv_heads 3, gqa_ratio 3, rank 96, chunk_size 8.
 // Least work of a launch, over the manifest's sizes:
-//   device memory read     total_chunks * 36 + batch * 1536 bytes
-//   device memory written  batch * 1536 bytes
+//   device memory read     total_chunks * 36 + batch * 1584 bytes
+//   device memory written  batch * 1584 bytes
 
 #include "spec.cuh"
 
@@ -62,6 +62,9 @@ struct Arguments {
   i32* missing_slots;
   // Written, `[batch, 3]`: missing chunks of each list.
   i32* missing_count;
+  // Read and written, `[batch, 3, 2]`: chunks selected so far, and how many of them were in no slot; every launch
+  // adds its own.
+  i64* fetch_totals;
   // Read and written, `[batch, 3, max(max(ceil_div(max_chunks, 16384), 1), min(ceil_div(max_chunks, 2048),
   // ceil_div(sm_count + 1, max(batch, 1) * 3) - 1)), 2, 32]`: best keys and chunks of each block, where several
   // share a list; contents do not matter.
@@ -71,7 +74,7 @@ struct Arguments {
   // Chunks between the scores of two heads; a multiple of 64.
   i64 score_stride;
 };
-static_assert(sizeof(Arguments) == 128, "the launcher's argument struct has another layout");
+static_assert(sizeof(Arguments) == 136, "the launcher's argument struct has another layout");
 
 static_assert(SHARED_BYTES == (KEYS_SHARED + RADIX_BINS + 2 * SELECTED_CHUNKS + SCALARS) * 4,
               "keys, bins, lists and scalars");
@@ -479,5 +482,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   if (threadIdx.x == 0) {
     args.missing_count[list] = missing;
     args.slot_epoch[list] = args.sequence_epoch[sequence];
+    // One block finishes a list, so nobody else adds to its totals.
+    i64* const totals = args.fetch_totals + list * 2;
+    totals[0] += chosen;
+    totals[1] += missing;
   }
 }

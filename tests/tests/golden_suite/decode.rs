@@ -7,7 +7,9 @@ use shadowkv_codegen::verify::number::{bf16, bf16_bits};
 use shadowkv_codegen::verify::oracle::key_project::key_project;
 use shadowkv_codegen::verify::oracle::landmark_score::{SPAN, SpanSoftmax, scores, span_softmax};
 use shadowkv_codegen::verify::oracle::reconstruct_keys::reconstruct_chunk;
-use shadowkv_codegen::verify::oracle::select_chunks::{Lists, Slots, keys, logsumexp, place};
+use shadowkv_codegen::verify::oracle::select_chunks::{
+    FetchTotals, Lists, Slots, keys, logsumexp, place,
+};
 use shadowkv_codegen::verify::tolerance::tensor_sum;
 use shadowkv_runtime::manifest::{Dtype, Sizes};
 
@@ -23,6 +25,12 @@ pub(crate) const UNLIKELY: f64 = 6.0;
 /// Epoch of the one sequence.
 const EPOCH: u32 = 1;
 
+/// What the steps leave for the next, per KV head.
+struct Held {
+    slots: Vec<Slots>,
+    totals: Vec<FetchTotals>,
+}
+
 /// The kernels of a step meet the golden numbers of `case`.
 pub(crate) fn agree(case: &Fixture) {
     let kernels = Kernels::compile(
@@ -34,11 +42,16 @@ pub(crate) fn agree(case: &Fixture) {
             "reconstruct_keys",
         ],
     );
-    let mut slots =
-        vec![Slots::empty(case.spec.shadowkv.resident_chunks as usize, EPOCH); case.kv_heads()];
+    let mut held = Held {
+        slots: vec![
+            Slots::empty(case.spec.shadowkv.resident_chunks as usize, EPOCH);
+            case.kv_heads()
+        ],
+        totals: vec![FetchTotals::default(); case.kv_heads()],
+    };
     for step in 0..case.steps {
         score(case, &kernels, step);
-        let lists = select(case, &kernels, step, &mut slots);
+        let lists = select(case, &kernels, step, &mut held);
         // One step shows what there is to see: the one whose keys are there.
         if case.has(&format!("step{step}.k_selected")) {
             gather(case, &kernels, &lists);
@@ -201,10 +214,12 @@ fn sizes(case: &Fixture, kernels: &Kernels, place: &Place) -> Sizes {
 }
 
 /// `select_chunks`: the class' chunks, and the slots they get after those of the steps before.
-fn select(case: &Fixture, kernels: &Kernels, step: usize, slots: &mut [Slots]) -> Vec<Lists> {
+fn select(case: &Fixture, kernels: &Kernels, step: usize, held: &mut Held) -> Vec<Lists> {
     let (kv_heads, selected) = (case.kv_heads(), case.selected());
     let (mut rows, mut partials, mut lists) = (Vec::new(), Vec::new(), Vec::new());
-    let before = slots.to_vec();
+    let Held { slots, totals } = held;
+    let before = slots.clone();
+    let totals_before = Content::i64s(totals.iter().flat_map(|own| own.pair()));
     for (kv_head, slots) in slots.iter_mut().enumerate() {
         let (own, outlier) = landmarks(case, kv_head);
         let queries = case.queries(step, kv_head);
@@ -218,7 +233,9 @@ fn select(case: &Fixture, kernels: &Kernels, step: usize, slots: &mut [Slots]) -
         let chosen = case.chunks_of(&case.of_step(step, "selected_chunks"), kv_head);
         let mut chosen: Vec<u32> = chosen.into_iter().map(|chunk| chunk as u32).collect();
         chosen.sort_unstable();
-        lists.push(place(slots, &chosen, selected, step as u32 + 1, EPOCH));
+        let own = place(slots, &chosen, selected, step as u32 + 1, EPOCH);
+        totals[kv_head] = totals[kv_head].after(&own);
+        lists.push(own);
     }
     let integers = |of: fn(&Slots) -> &Vec<i32>| {
         Content::i32s(before.iter().flat_map(|slots| of(slots).iter().copied()))
@@ -249,6 +266,7 @@ fn select(case: &Fixture, kernels: &Kernels, step: usize, slots: &mut [Slots]) -
         ("missing_chunks", Content::output()),
         ("missing_slots", Content::output()),
         ("missing_count", Content::output()),
+        ("fetch_totals", totals_before),
     ]);
     let whole = |argument, values: Vec<u8>| Region {
         argument,
@@ -260,6 +278,7 @@ fn select(case: &Fixture, kernels: &Kernels, step: usize, slots: &mut [Slots]) -
         ],
         values: Values::Exact(values),
     };
+    let totals = totals.iter().flat_map(|own| own.pair());
     let list = |argument, of: fn(&Lists) -> &Vec<i32>| {
         let entries = lists.iter().flat_map(|own| of(own).iter());
         whole(argument, bytes_of(entries.map(|own| own.to_le_bytes())))
@@ -273,6 +292,10 @@ fn select(case: &Fixture, kernels: &Kernels, step: usize, slots: &mut [Slots]) -
         list("missing_chunks", |own| &own.missing_chunks),
         list("missing_slots", |own| &own.missing_slots),
         whole("missing_count", bytes_of(counts)),
+        Region {
+            axes: vec![("kv_head", 0, kv_heads as u64), ("count", 0, 2)],
+            ..whole("fetch_totals", bytes_of(totals.map(i64::to_le_bytes)))
+        },
         whole("slot_chunk", bytes_of(chunks.map(|own| own.to_le_bytes()))),
         whole("slot_stamp", bytes_of(stamps.map(|own| own.to_le_bytes()))),
         whole(

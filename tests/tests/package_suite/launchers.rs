@@ -143,7 +143,7 @@ mod generated {
                                 &marked!(package::SelectChunksArguments {
                                     scores, span_softmax, chunk_count, step, sequence_epoch, slot_epoch, slot_chunk,
                                     slot_stamp, selected_chunks, selected_slots, missing_chunks, missing_slots,
-                                    missing_count, workspace, arrivals, score_stride
+                                    missing_count, fetch_totals, workspace, arrivals, score_stride
                                 }),
                             )?;
                             package::gather_values(

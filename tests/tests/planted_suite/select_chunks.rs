@@ -18,6 +18,7 @@ fn select_chunks() {
 fn bugs() -> Vec<Bug> {
     let mut bugs = selection();
     bugs.extend(slots());
+    bugs.extend(totals());
     bugs.extend(synchronisation());
     bugs.extend(parts());
     bugs
@@ -131,6 +132,49 @@ fn slots() -> Vec<Bug> {
             "(1u << bits) - 1",
         )
         .caught_by(&[Sign::Value("missing_slots")]),
+    ]
+}
+
+fn totals() -> Vec<Bug> {
+    vec![
+        bug("hits counted as missing", SMALL, &["exact ties"])
+            .replace("totals[1] += missing;", "totals[1] += chosen;")
+            .caught_by(&[Sign::Value("fetch_totals")]),
+        bug("hits counted in place of missing", SMALL, &["exact ties"])
+            .replace("totals[1] += missing;", "totals[1] += chosen - missing;")
+            .caught_by(&[Sign::Value("fetch_totals")]),
+        bug(
+            "padding counted as selected",
+            SMALL,
+            &["fewer chunks than are selected"],
+        )
+        .replace("totals[0] += chosen;", "totals[0] += SELECTED_CHUNKS;")
+        .caught_by(&[Sign::Value("fetch_totals")]),
+        bug("the steps before forgotten", SMALL, &["exact ties"])
+            .replace("totals[0] += chosen;", "totals[0] = chosen;")
+            .caught_by(&[Sign::Value("fetch_totals")]),
+        bug("totals of 32 bits", SMALL, &["exact ties"])
+            .replace(
+                "totals[1] += missing;",
+                "*reinterpret_cast<u32*>(totals + 1) += missing;",
+            )
+            .caught_by(&[Sign::Value("fetch_totals")]),
+        bug("totals of another list", SMALL, &["ragged batch"])
+            .replace("fetch_totals + list * 2;", "fetch_totals + kv_head * 2;")
+            .caught_by(&[Sign::Value("fetch_totals")]),
+        bug(
+            "every block of a list adds to its totals",
+            SMALL,
+            &["several blocks a list"],
+        )
+        .replace(
+            "    if (arrival != splits - 1) return;",
+            "    if (arrival != splits - 1) {
+      if (threadIdx.x == 0) args.fetch_totals[list * 2] += SELECTED_CHUNKS;
+      return;
+    }",
+        )
+        .caught_by(&[Sign::Finding("race")]),
     ]
 }
 

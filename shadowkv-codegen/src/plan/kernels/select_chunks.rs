@@ -17,6 +17,9 @@ const HELD_SLOTS: u32 = 2;
 /// Bits of a digit of the radix selection.
 const RADIX_BITS: u32 = 11;
 
+/// Two counts of a list, read and written.
+const TOTALS_BYTES: u32 = 16;
+
 /// Most keys of a block: far more than shared memory holds.
 const MAX_KEYS_SHARED: u32 = 1 << 16;
 
@@ -167,6 +170,13 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
     arguments.extend(build.missing(spec, Access::Write)?);
     arguments.extend([
         build.pointer(
+            "fetch_totals",
+            Dtype::I64,
+            Access::ReadWrite,
+            shape!["batch", kv_heads, 2],
+            "chunks selected so far, and how many of them were in no slot; every launch adds its own",
+        )?,
+        build.pointer(
             "workspace",
             Dtype::U32,
             Access::ReadWrite,
@@ -225,19 +235,26 @@ pub(super) fn plan(spec: &Spec, tile: &SelectChunksTile) -> Result<KernelPlan, P
             shared,
         )?,
         work: build.work(
-            &format!("total_chunks * {} + batch * {}", kv_heads * gqa_ratio * 4, kv_heads * resident * 8),
-            &format!("batch * {}", kv_heads * selected * 16),
+            &format!(
+                "total_chunks * {} + batch * {}",
+                kv_heads * gqa_ratio * 4,
+                kv_heads * (resident * 8 + TOTALS_BYTES),
+            ),
+            &format!("batch * {}", kv_heads * (selected * 16 + TOTALS_BYTES)),
             "0",
             "0",
         )?,
         requests: build.requests(
             &format!(
-                "total_chunks * {} + batch * {kv_heads} * ({splits}) * (ceil_div(max_chunks, {SCORE_SPAN}) * {} + {}) + {lists} * 8",
+                "total_chunks * {} + batch * {kv_heads} * (({splits}) * (ceil_div(max_chunks, {SCORE_SPAN}) * {} + {}) + {TOTALS_BYTES}) + {lists} * 8",
                 kv_heads * gqa_ratio * 4,
                 gqa_ratio * 8,
                 resident * 8,
             ),
-            &format!("batch * {} + {lists} * 8", kv_heads * selected * (16 + 8)),
+            &format!(
+                "batch * {} + {lists} * 8",
+                kv_heads * (selected * (16 + 8) + TOTALS_BYTES)
+            ),
             "the partial softmax sums and the slots' tables by every block of a list; where several blocks share a list, their best keys and chunks; a slot's chunk and stamp where it changes",
         )?,
     })

@@ -10,7 +10,7 @@ use super::{Layer, LayerSketch, Sketch, Target};
 use crate::verify::batch::Lengths;
 use crate::verify::case::{Case, Content, Segment};
 use crate::verify::oracle::landmark_score::SPAN;
-use crate::verify::oracle::select_chunks::{Slots, choose, place};
+use crate::verify::oracle::select_chunks::{FetchTotals, Slots, choose, place};
 use crate::verify::random::Stream;
 
 /// What the slots hold before the step.
@@ -218,6 +218,7 @@ fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
                 doubt,
                 slots,
                 epoch,
+                totals: totals(list, &mut stream.fork("totals")),
             });
         }
     }
@@ -248,6 +249,22 @@ fn case(target: &Target, stream: &Stream, trial: &Trial) -> Case {
             .with("total_chunks", trial.chunks.total()),
         arguments,
         expected: selection.expected(),
+    }
+}
+
+/// What the steps before selected and missed of list `index`: by turns as many as 32 bits hold, so that one chunk more
+/// carries, and more than that.
+fn totals(index: usize, stream: &mut Stream) -> FetchTotals {
+    if index.is_multiple_of(2) {
+        return FetchTotals {
+            selected: u32::MAX.into(),
+            missing: u32::MAX.into(),
+        };
+    }
+    let missing = (1 << 32) + stream.below(1 << 40);
+    FetchTotals {
+        selected: (missing + 1 + stream.below(1 << 40)) as i64,
+        missing: missing as i64,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `select_chunks` may decide, and what follows from it.
 
 use crate::verify::case::{Content, Expected, Misjudged, Outcome, Region, Values, bytes_of};
-use crate::verify::oracle::select_chunks::{Lists, Slots, choose, place};
+use crate::verify::oracle::select_chunks::{FetchTotals, Lists, Slots, choose, place};
 
 /// One list: a KV head of a sequence.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub(super) struct List {
     pub(super) slots: Slots,
     /// Epoch of its batch entry.
     pub(super) epoch: u32,
+    /// What the steps before selected and missed.
+    pub(super) totals: FetchTotals,
 }
 
 /// All lists of a launch.
@@ -31,8 +33,8 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// The slots' tables, the arrival counters and the outputs.
-    pub(super) fn arguments(&self) -> [(&'static str, Content); 9] {
+    /// The slots' tables, the totals, the arrival counters and the outputs.
+    pub(super) fn arguments(&self) -> [(&'static str, Content); 10] {
         let slots = || self.lists.iter().map(|list| &list.slots);
         [
             (
@@ -46,6 +48,10 @@ impl Selection {
             (
                 "slot_stamp",
                 Content::u32s(slots().flat_map(|slots| slots.stamp.iter().copied())),
+            ),
+            (
+                "fetch_totals",
+                Content::i64s(self.lists.iter().flat_map(|list| list.totals.pair())),
             ),
             ("arrivals", Content::u32s(self.lists.iter().map(|_| 0))),
             ("selected_chunks", Content::output()),
@@ -122,6 +128,8 @@ impl Selection {
         };
         let signed =
             |numbers: &mut dyn Iterator<Item = i32>| bytes_of(numbers.map(i32::to_le_bytes));
+        let totals = self.lists.iter().zip(&lists);
+        let totals = totals.flat_map(|(list, own)| list.totals.after(own).pair());
         let unsigned =
             |numbers: &mut dyn Iterator<Item = u32>| bytes_of(numbers.map(u32::to_le_bytes));
         let entry = |argument, list: fn(&Lists) -> &Vec<i32>| {
@@ -142,6 +150,11 @@ impl Selection {
                 "missing_count",
                 None,
                 signed(&mut lists.iter().map(|lists| lists.missing_count)),
+            ),
+            region(
+                "fetch_totals",
+                Some(("count", 2)),
+                bytes_of(totals.map(i64::to_le_bytes)),
             ),
             region(
                 "slot_chunk",
@@ -244,6 +257,7 @@ mod tests {
             doubt,
             slots: Slots::empty(4, 1),
             epoch: 1,
+            totals: FetchTotals::default(),
         }
     }
 

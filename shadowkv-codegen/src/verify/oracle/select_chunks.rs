@@ -81,6 +81,32 @@ pub struct Lists {
     pub missing_count: i32,
 }
 
+/// What the steps so far asked for of one KV head of one batch entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchTotals {
+    /// Chunks selected.
+    pub selected: i64,
+    /// Of them, chunks that were in no slot.
+    pub missing: i64,
+}
+
+impl FetchTotals {
+    /// The totals after one more step, which left `lists`.
+    #[must_use]
+    pub fn after(self, lists: &Lists) -> FetchTotals {
+        let selected = lists.selected_chunks.iter().filter(|chunk| **chunk >= 0);
+        FetchTotals {
+            selected: self.selected + selected.count() as i64,
+            missing: self.missing + i64::from(lists.missing_count),
+        }
+    }
+
+    /// As they lie in memory.
+    pub fn pair(self) -> [i64; 2] {
+        [self.selected, self.missing]
+    }
+}
+
 /// One step: gives every chunk of `selected` (ascending, different) a slot. `wanted` is the length of the lists.
 ///
 /// Slots of another epoch are emptied first. A slot that holds a selected chunk is a hit and is stamped before any victim
@@ -173,6 +199,22 @@ mod tests {
         assert_eq!(lists.missing_slots, [0, 3, -1]);
         assert_eq!(lists.selected_slots, [0, 3, 1]);
         assert_eq!(slots.chunk, [1, 9, 2, 3]);
+    }
+
+    #[test]
+    fn totals_count_the_selected_and_of_them_the_missing() {
+        let mut slots = Slots::empty(4, 8);
+        let before = FetchTotals {
+            selected: i64::from(u32::MAX),
+            missing: 7,
+        };
+        let both_missing = before.after(&place(&mut slots, &[5, 9], 3, 1, 8));
+        assert_eq!(both_missing.pair(), [(1 << 32) + 1, 9]);
+        // 9 is a hit.
+        let one_missing = both_missing.after(&place(&mut slots, &[2, 9], 3, 2, 8));
+        assert_eq!(one_missing.pair(), [(1 << 32) + 3, 10]);
+        let nothing_selected = one_missing.after(&place(&mut slots, &[], 3, 3, 8));
+        assert_eq!(nothing_selected, one_missing);
     }
 
     #[test]
