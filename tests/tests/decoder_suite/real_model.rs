@@ -96,11 +96,11 @@ fn log_probabilities_are_those_of_transformers() {
     };
     forward(&ids[..begin], Wanted::Last, &mut |_, _| {});
     forward(&ids[begin..half], Wanted::All, &mut |row, logits| {
-        compare(row, logits)
+        compare(row, logits);
     });
     for (place, id) in ids[half..ids.len() - 1].iter().enumerate() {
         let row = half - begin + place;
         forward(&[*id], Wanted::Last, &mut |_, logits| compare(row, logits));
     }
-    println!("largest difference of a log-probability: {worst:.1e}");
+    eprintln!("largest difference of a log-probability: {worst:.1e}");
 }
