@@ -10,7 +10,7 @@ use super::simd::{dot, exp2};
 const SERIAL: usize = 1 << 14;
 
 /// Rows for one thread at a time, of rows of `width` elements.
-fn rows_of_task(width: usize) -> usize {
+pub(super) fn rows_of_task(width: usize) -> usize {
     (SERIAL / width.max(1)).max(1)
 }
 

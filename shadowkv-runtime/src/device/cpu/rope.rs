@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::elementwise::rows_of_task;
 use crate::device::{NewTokens, Tokens};
 use crate::spec::{Attention, RopeLayout, RopeTables, Spec};
 
@@ -42,6 +43,7 @@ impl Rotary {
             let turned = &mut turned[..sequence.count * 2 * self.pairs];
             turned
                 .par_chunks_mut(2 * self.pairs)
+                .with_min_len(32)
                 .enumerate()
                 .for_each(|(token, row)| self.turn(first + token, frequencies, row));
         }
@@ -113,6 +115,7 @@ impl Rotary {
         for sequence in &tokens.tokens.sequences {
             let new = &mut queries[sequence.begin * query_width..][..sequence.count * query_width];
             new.par_chunks_mut(query_width)
+                .with_min_len(rows_of_task(query_width))
                 .enumerate()
                 .for_each(|(token, output)| {
                     let row = sequence.begin + token;
@@ -126,6 +129,7 @@ impl Rotary {
             let to_values = values[places.clone()].par_chunks_mut(width);
             to_keys
                 .zip(to_values)
+                .with_min_len(rows_of_task(2 * width))
                 .enumerate()
                 .for_each(|(token, (key, value))| {
                     let row = run.row + token;

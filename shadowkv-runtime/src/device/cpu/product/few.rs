@@ -2,10 +2,14 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::blocks::{Bf16, Blocks, F16, F32, Q4_0, Q4_1, Q8_0, scale_floats};
 use super::{Operands, Slice, for_each_slice};
-use crate::device::cpu::format::{self, BLOCK, Format};
+use crate::device::cpu::format::{BLOCK, Format};
 use crate::device::cpu::matrix::Part;
 use crate::device::cpu::simd::{load, with_scratch};
+
+/// Most rows of weights that are multiplied at a time.
+const MOST_WEIGHTS: usize = 4;
 
 pub(super) fn linear(operands: &Operands) {
     let inputs = operands.matrix.inputs;
@@ -31,13 +35,15 @@ pub(super) fn linear(operands: &Operands) {
 fn run(operands: &Operands, input: &[f32], padded: usize, most: usize) {
     let arch = Arch::new();
     for_each_slice(operands.matrix, most, |slice| {
-        with_scratch(padded, |weights| {
+        with_scratch(padded + MOST_WEIGHTS * scale_floats(padded), |scratch| {
+            let (weights, scales) = scratch.split_at_mut(padded);
             arch.dispatch(Few {
                 operands,
                 input,
                 padded,
                 slice,
                 weights,
+                scales,
             });
         });
     });
@@ -50,6 +56,8 @@ struct Few<'a> {
     slice: Slice,
     /// Room for a row of weights.
     weights: &'a mut [f32],
+    /// Room for the scales of [`MOST_WEIGHTS`] rows of weights.
+    scales: &'a mut [f32],
 }
 
 impl WithSimd for Few<'_> {
@@ -69,6 +77,15 @@ impl WithSimd for Few<'_> {
     }
 }
 
+/// Rows of weights, one after the other.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    bytes: &'a [u8],
+    row_bytes: usize,
+    /// Which row of the part the first one is.
+    begin: usize,
+}
+
 impl Few<'_> {
     fn part(&self) -> &Part {
         &self.operands.matrix.parts[self.slice.part]
@@ -76,10 +93,16 @@ impl Few<'_> {
 
     /// Weights as they are stored.
     #[inline(always)]
-    fn stored<S: Simd, B: Blocks>(&self, simd: S, blocks: B) {
+    fn stored<S: Simd, B: Blocks>(mut self, simd: S, blocks: B) {
+        let scales = std::mem::take(&mut self.scales);
         let part = self.part();
         let bytes = part.bytes(self.slice.begin..self.slice.begin + self.slice.count);
-        self.rows(simd, blocks, bytes, part.row_bytes, self.slice.begin);
+        let rows = Weights {
+            bytes,
+            row_bytes: part.row_bytes,
+            begin: self.slice.begin,
+        };
+        self.rows(simd, blocks, rows, scales);
     }
 
     /// Weights that become f32 row after row.
@@ -93,27 +116,23 @@ impl Few<'_> {
             part.format
                 .dequantise(part.bytes(row..row + 1), &mut weights[..inputs]);
             let bytes = bytemuck::cast_slice(weights);
-            self.rows(simd, F32, bytes, bytes.len(), row);
+            let row = Weights {
+                bytes,
+                row_bytes: bytes.len(),
+                begin: row,
+            };
+            self.rows(simd, F32, row, &mut []);
         }
     }
 
-    /// The products of all rows of the input and the matrix rows in `bytes`, of which the first is row `begin` of the part.
+    /// The products of all rows of the input and those of `weights`.
     #[inline(always)]
-    fn rows<S: Simd, B: Blocks>(
-        &self,
-        simd: S,
-        blocks: B,
-        bytes: &[u8],
-        row_bytes: usize,
-        begin: usize,
-    ) {
+    fn rows<S: Simd, B: Blocks>(&self, simd: S, blocks: B, weights: Weights, scales: &mut [f32]) {
         let mut row = 0;
         macro_rules! rows {
-            ($rows:literal, $weights:literal) => {
+            ($rows:literal, $weights:expr) => {
                 while self.operands.rows - row >= $rows {
-                    self.weights::<S, B, $rows, $weights>(
-                        simd, blocks, bytes, row_bytes, begin, row,
-                    );
+                    self.weights::<S, B, $rows, { $weights }>(simd, blocks, weights, scales, row);
                     row += $rows;
                 }
             };
@@ -123,7 +142,7 @@ impl Few<'_> {
             rows!(4, 2);
         }
         rows!(2, 2);
-        rows!(1, 4);
+        rows!(1, MOST_WEIGHTS);
     }
 
     /// `R` rows of the input from `row` on, `M` of the matrix at a time.
@@ -132,21 +151,20 @@ impl Few<'_> {
         &self,
         simd: S,
         blocks: B,
-        bytes: &[u8],
-        row_bytes: usize,
-        begin: usize,
+        weights: Weights,
+        scales: &mut [f32],
         row: usize,
     ) {
         let input = &self.input[row * self.padded..(row + R) * self.padded];
-        let mut groups = bytes.chunks_exact(M * row_bytes);
-        let mut at = begin;
+        let mut groups = weights.bytes.chunks_exact(M * weights.row_bytes);
+        let mut at = weights.begin;
         for group in groups.by_ref() {
-            let sums = products::<S, B, R, M>(simd, blocks, group, input);
+            let sums = products::<S, B, R, M>(simd, blocks, group, scales, input);
             self.write(&sums, at, row);
             at += M;
         }
-        for weights in groups.remainder().chunks_exact(row_bytes) {
-            let sums = products::<S, B, R, 1>(simd, blocks, weights, input);
+        for weights in groups.remainder().chunks_exact(weights.row_bytes) {
+            let sums = products::<S, B, R, 1>(simd, blocks, weights, scales, input);
             self.write(&sums, at, row);
             at += 1;
         }
@@ -174,15 +192,26 @@ fn products<S: Simd, B: Blocks, const R: usize, const M: usize>(
     simd: S,
     blocks: B,
     weights: &[u8],
+    scales: &mut [f32],
     input: &[f32],
 ) -> [[f32; M]; R] {
     let lanes = S::F32_LANES;
     let row_bytes = weights.len() / M;
     let padded = input.len() / R;
+    let mut of_rows = [(weights, &[][..]); M];
+    let mut rest = scales;
+    for (m, of_row) in of_rows.iter_mut().enumerate() {
+        let row = &weights[m * row_bytes..(m + 1) * row_bytes];
+        let scales = rest.split_off_mut(..B::SCALES * scale_floats(padded));
+        let scales = scales.unwrap_or_default();
+        blocks.scales(simd, row, scales);
+        *of_row = (row, scales.as_chunks().0);
+    }
     let mut sums = [[[simd.splat_f32s(0.0); 2]; R]; M];
     for block in 0..padded / BLOCK {
         for m in 0..M {
-            let weights = blocks.read(&weights[m * row_bytes..(m + 1) * row_bytes], block);
+            let (row, scales) = of_rows[m];
+            let weights = blocks.read(simd, row, scales, block);
             for vector in 0..BLOCK / lanes {
                 // SAFETY: `vector` is one of the block's, and `block` one of the row's.
                 unsafe {
@@ -206,78 +235,3 @@ fn products<S: Simd, B: Blocks, const R: usize, const M: usize>(
     }
     products
 }
-
-/// How to read the weights of a row in blocks.
-trait Blocks: Copy {
-    /// Block `block` of `row` as f32, exactly; zeros after the row's end.
-    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK];
-}
-
-#[derive(Clone, Copy)]
-struct F32;
-#[derive(Clone, Copy)]
-struct F16;
-#[derive(Clone, Copy)]
-struct Bf16;
-#[derive(Clone, Copy)]
-struct Q4_0;
-#[derive(Clone, Copy)]
-struct Q4_1;
-#[derive(Clone, Copy)]
-struct Q8_0;
-
-/// Elements of a block, or of what is left of the row, and zeros.
-#[inline(always)]
-fn elements<T: bytemuck::Pod + Default>(row: &[u8], block: usize) -> [T; BLOCK] {
-    let bytes = BLOCK * size_of::<T>();
-    let row = &row[block * bytes..];
-    if row.len() >= bytes {
-        return std::array::from_fn(|i| {
-            bytemuck::pod_read_unaligned(&row[i * size_of::<T>()..(i + 1) * size_of::<T>()])
-        });
-    }
-    let mut elements = [T::default(); BLOCK];
-    for (element, bytes) in elements.iter_mut().zip(row.chunks_exact(size_of::<T>())) {
-        *element = bytemuck::pod_read_unaligned(bytes);
-    }
-    elements
-}
-
-impl Blocks for F32 {
-    #[inline(always)]
-    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-        elements(row, block)
-    }
-}
-
-impl Blocks for F16 {
-    #[inline(always)]
-    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-        elements(row, block).map(format::half_to_f32)
-    }
-}
-
-impl Blocks for Bf16 {
-    #[inline(always)]
-    fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-        elements(row, block).map(|bits: u16| f32::from_bits(u32::from(bits) << 16))
-    }
-}
-
-macro_rules! quantised {
-    ($blocks:ident, $bytes:expr, $read:path) => {
-        impl Blocks for $blocks {
-            #[inline(always)]
-            fn read(self, row: &[u8], block: usize) -> [f32; BLOCK] {
-                let mut weights = [0.0; BLOCK];
-                let (row, _) = row.as_chunks::<{ $bytes }>();
-                $read(&row[block], &mut weights);
-                weights
-            }
-        }
-    };
-}
-
-quantised!(Q4_0, format::Q4_0_BYTES, format::q4_0);
-quantised!(Q4_1, format::Q4_1_BYTES, format::q4_1);
-quantised!(Q8_0, format::Q8_0_BYTES, format::q8_0);

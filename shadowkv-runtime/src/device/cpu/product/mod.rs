@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::matrix::CpuMatrix;
 use super::simd::Shared;
 
+mod blocks;
 mod few;
 mod many;
 
