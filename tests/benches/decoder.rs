@@ -1,4 +1,4 @@
-//! The decoder on the CPU beside candle's two llamas, on the default model (SmolLM2-135M, Q4_1): tokens per second of prompts
+//! The decoder on the CPU beside candle's two llamas, on the default model (SmolLM2-135M in `Q4_1`): tokens per second of prompts
 //! and of the steps after them.
 //!
 //! ```text
