@@ -17,8 +17,7 @@ pub(super) trait Blocks: Copy {
     /// 1 where a block has scales, else 0.
     const SCALES: usize = 0;
 
-    /// The scales of all blocks of `row`, as [`Blocks::read`] wants them: made f32 one by one they would cost more than the
-    /// products.
+    /// The scales of all blocks of `row`, as [`Blocks::read`] wants them: many halves become f32 at a time.
     fn scales<S: Simd>(self, simd: S, row: &[u8], scales: &mut [f32]) {
         let _ = (simd, row, scales);
     }
