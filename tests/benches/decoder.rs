@@ -1,4 +1,4 @@
-//! The decoder on the CPU beside candle's two llamas, on the default model (SmolLM2-135M, Q4_1): tokens per second of prompts
+//! The decoder on the CPU beside candle's two llamas, on the default model (SmolLM2-135M in `Q4_1`): tokens per second of prompts
 //! and of the steps after them.
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //!
 //! Everybody computes the same tokens: those that ours finds most likely. How often the others would have chosen them, and how
 //! far their logits are from ours, stands beside the figures; f32 must agree within [`TOLERANCE`]. Candle is given its prompts
-//! in pieces of as many tokens as ours takes at a time, which is faster than all at once. Its quantised model ends at 4096
+//! in pieces of as many tokens as ours takes at a time. Its quantised model ends at 4096
 //! tokens. Turns are taken round by round, and medians shown.
 //!
 //! Candle chooses its instructions when it is compiled: `RUSTFLAGS="-C target-cpu=native"` is needed to see it at its best. Ours

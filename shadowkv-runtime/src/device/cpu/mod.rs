@@ -1,7 +1,8 @@
 //! The CPU as a device: the algorithm in plain Rust, spread over rayon's threads.
 //!
-//! Activations are f32, and every sum is f32 in an order that depends on neither the number of threads nor the other rows of a
-//! call. Weights stay as they are stored.
+//! Activations are f32, and every sum is f32 in an order that does not depend on the number of threads. Nor does it depend on the
+//! other rows of a call, but that products of up to sixteen rows add in another order than those of more. Weights stay as they
+//! are stored.
 
 #![allow(
     clippy::inline_always,

@@ -17,8 +17,7 @@ pub(super) trait Blocks: Copy {
     /// 1 where a block has scales, else 0.
     const SCALES: usize = 0;
 
-    /// The scales of all blocks of `row`, as [`Blocks::read`] wants them: made f32 one by one they would cost more than the
-    /// products.
+    /// The scales of all blocks of `row`, as [`Blocks::read`] wants them: many halves become f32 at a time.
     fn scales<S: Simd>(self, simd: S, row: &[u8], scales: &mut [f32]) {
         let _ = (simd, row, scales);
     }
@@ -67,14 +66,24 @@ impl Blocks for F32 {
 impl Blocks for F16 {
     #[inline(always)]
     fn read<S: Simd>(self, _: S, row: &[u8], _: &[[f32; 2]], block: usize) -> [f32; BLOCK] {
-        elements(row, block).map(format::half_to_f32)
+        let halves = elements(row, block);
+        let mut weights = [0.0; BLOCK];
+        for (weight, half) in weights.iter_mut().zip(halves) {
+            *weight = format::half_to_f32(half);
+        }
+        weights
     }
 }
 
 impl Blocks for Bf16 {
     #[inline(always)]
     fn read<S: Simd>(self, _: S, row: &[u8], _: &[[f32; 2]], block: usize) -> [f32; BLOCK] {
-        elements(row, block).map(|bits: u16| f32::from_bits(u32::from(bits) << 16))
+        let halves: [u16; BLOCK] = elements(row, block);
+        let mut weights = [0.0; BLOCK];
+        for (weight, half) in weights.iter_mut().zip(halves) {
+            *weight = f32::from_bits(u32::from(half) << 16);
+        }
+        weights
     }
 }
 
@@ -245,5 +254,50 @@ mod avx512 {
             _mm512_storeu_ps(weights, low);
             _mm512_storeu_ps(weights.add(BLOCK / 2), high);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Arch, Scalar, WithSimd};
+
+    use super::*;
+    use crate::device::cpu::format::Format;
+
+    /// All blocks of a row of 1024, read with whatever vectors.
+    struct Read<'a, B>(B, &'a [u8]);
+
+    impl<B: Blocks> WithSimd for Read<'_, B> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let mut scales = vec![f32::NAN; scale_floats(1024)];
+            self.0.scales(simd, self.1, &mut scales);
+            let scales = scales.as_chunks().0;
+            let read = |block| self.0.read(simd, self.1, scales, block);
+            (0..1024 / BLOCK).flat_map(read).collect()
+        }
+    }
+
+    fn check<B: Blocks>(blocks: B, format: Format) {
+        let (_, block_bytes) = format.block();
+        // Halves have no bits in their exponents' upper half: none is infinite.
+        let byte = |i: usize| match i % block_bytes {
+            1 | 3 => (i * 37 % 64) as u8,
+            _ => (i * 151 % 256) as u8,
+        };
+        let row: Vec<u8> = (0..format.row_bytes(1024).unwrap_or(0)).map(byte).collect();
+        let mut expected = vec![0.0; 1024];
+        format.dequantise(&row, &mut expected);
+        assert_eq!(Scalar::new().vectorize(Read(blocks, &row)), expected);
+        assert_eq!(Arch::new().dispatch(Read(blocks, &row)), expected);
+    }
+
+    #[test]
+    fn all_vectors_read_the_same() {
+        check(Q4_0, Format::Q4_0);
+        check(Q4_1, Format::Q4_1);
+        check(Q8_0, Format::Q8_0);
     }
 }
