@@ -20,6 +20,7 @@ mod golden;
 
 mod authors;
 mod driver;
+mod long;
 mod properties;
 mod real;
 

@@ -16,14 +16,14 @@ use shadowkv_tests::root;
 use crate::golden::Golden;
 
 /// Tokens of the text, and how many of its predictions are looked at.
-const TOKENS: usize = 2048;
+pub(crate) const TOKENS: usize = 2048;
 const LAST: usize = 256;
 /// Tokens before the first prediction but one: the prompt.
 const PROMPT: usize = TOKENS - LAST - 1;
-const TILE_ROWS: usize = 512;
+pub(crate) const TILE_ROWS: usize = 512;
 
 /// The default model; `None` where it cannot be had.
-fn model() -> Option<&'static Model> {
+pub(crate) fn model() -> Option<&'static Model> {
     static MODEL: OnceLock<Option<Model>> = OnceLock::new();
     let open = || match Model::open(None, &ModelOptions::from_environment(), &|_| {}) {
         Ok(model) => Some(model),
@@ -43,7 +43,7 @@ fn model() -> Option<&'static Model> {
 }
 
 /// A decoder of `spec`, a variant of the model's own.
-fn decoder(spec: &Spec, model: &Model) -> (CpuDevice, Decoder<CpuDevice>) {
+pub(crate) fn decoder(spec: &Spec, model: &Model) -> (CpuDevice, Decoder<CpuDevice>) {
     let device = CpuDevice::new(spec).unwrap();
     let weights = DecoderWeights::load(&device, &model.weights, &mut |_| {}).unwrap();
     let decoder = Decoder::new(&device, spec, weights, TILE_ROWS).unwrap();
@@ -51,7 +51,7 @@ fn decoder(spec: &Spec, model: &Model) -> (CpuDevice, Decoder<CpuDevice>) {
 }
 
 /// Log-probabilities of all tokens, from logits.
-fn log_softmax(logits: &[f32]) -> Vec<f32> {
+pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|own| f64::from(own - most).exp()).sum();
     let sum = most + sum.ln() as f32;
@@ -59,7 +59,7 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// Log-probabilities after each of `ids`, which come in steps of `piece`.
-fn forward<K: KvStore<CpuDevice>>(
+pub(crate) fn forward<K: KvStore<CpuDevice>>(
     (device, decoder): (&CpuDevice, &mut Decoder<CpuDevice>),
     store: &mut K,
     sequence: usize,
@@ -92,20 +92,20 @@ fn read_prompt<K: KvStore<CpuDevice>>(
         .unwrap();
 }
 
-fn best(row: &[f32]) -> usize {
+pub(crate) fn best(row: &[f32]) -> usize {
     let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
     best.unwrap()
 }
 
 /// How far predictions are from those of full attention.
-struct Distance {
+pub(crate) struct Distance {
     /// Mean of KL(full || found), nats.
-    kl: f64,
+    pub(crate) kl: f64,
     /// Share of predictions whose likeliest token is the same.
-    top1: f64,
+    pub(crate) top1: f64,
 }
 
-fn distance(full: &[Vec<f32>], found: &[Vec<f32>]) -> Distance {
+pub(crate) fn distance(full: &[Vec<f32>], found: &[Vec<f32>]) -> Distance {
     assert_eq!(full.len(), found.len());
     let kl = |(full, found): (&Vec<f32>, &Vec<f32>)| -> f64 {
         let term = |(p, q): (&f32, &f32)| f64::from(*p).exp() * f64::from(p - q);
@@ -120,7 +120,7 @@ fn distance(full: &[Vec<f32>], found: &[Vec<f32>]) -> Distance {
 }
 
 /// The text's tokens, and the log-probabilities that full attention gives after each of the last.
-fn text() -> Vec<i32> {
+pub(crate) fn text() -> Vec<i32> {
     Golden::open("smollm2/reference.safetensors").integers("pytut-classes.token_ids")
 }
 

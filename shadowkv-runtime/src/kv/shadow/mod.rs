@@ -103,6 +103,32 @@ impl<D: SparseDevice> ShadowStore<D> {
         })
     }
 
+    /// Takes in keys and values of a prompt's tokens as [`KvStore::attend`] does, and attends to nothing: where nobody asks for
+    /// what the prompt's own tokens come to, as in a bench.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    pub fn take_in(
+        &mut self,
+        device: &D,
+        tile: &ShadowTile<D>,
+        qkv: &D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        let Some(tokens) = &tile.prompts else {
+            return Ok(());
+        };
+        let Memory {
+            prompt, queries, ..
+        } = &mut self.memory;
+        let cache = CacheRows {
+            keys: &mut prompt.keys,
+            values: &mut prompt.values,
+            k_pre: Some(&mut prompt.k_pre),
+        };
+        device.rope_append(tokens, qkv, queries, cache)
+    }
+
     fn sequence(&self, number: usize) -> Option<&Sequence> {
         self.sequences.get(number)?.as_ref()
     }
@@ -327,16 +353,11 @@ impl<D: SparseDevice> KvStore<D> for ShadowStore<D> {
         qkv: &D::Buffer<Activation>,
         output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
+        self.take_in(device, tile, qkv)?;
         if let Some(tokens) = &tile.prompts {
             let Memory {
                 prompt, queries, ..
-            } = &mut self.memory;
-            let cache = CacheRows {
-                keys: &mut prompt.keys,
-                values: &mut prompt.values,
-                k_pre: Some(&mut prompt.k_pre),
-            };
-            device.rope_append(tokens, qkv, queries, cache)?;
+            } = &self.memory;
             device.attention(tokens, queries, &prompt.keys, &prompt.values, output)?;
         }
         for round in &tile.rounds {

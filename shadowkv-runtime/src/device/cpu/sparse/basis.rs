@@ -110,6 +110,8 @@ fn start(width: usize, columns: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use super::*;
 
     /// A matrix whose eigenvalues fall from 1e6 by a factor of `fall` each, in no particular directions.

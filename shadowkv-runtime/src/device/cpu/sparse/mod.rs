@@ -190,13 +190,11 @@ impl SparseDevice for CpuDevice {
             let keys = self
                 .method
                 .prompt(own, &prompt.keys.values, own.chunk_count * chunk);
-            let landmarks = Shared::new(&mut layer.landmarks.values);
-            let min_cosines = Shared::new(&mut layer.min_cosines.values);
             Landmarks {
                 method: &self.method,
                 sequence: own,
-                landmarks,
-                min_cosines,
+                means: Shared::new(&mut layer.landmarks.values),
+                min_cosines: Shared::new(&mut layer.min_cosines.values),
             }
             .all(0..own.chunk_count, |token| token, keys);
         }
@@ -357,7 +355,7 @@ impl SparseDevice for CpuDevice {
 struct Landmarks<'a> {
     method: &'a Method,
     sequence: &'a SparseSequence,
-    landmarks: Shared<'a>,
+    means: Shared<'a>,
     min_cosines: Shared<'a>,
 }
 
@@ -398,15 +396,14 @@ impl WithSimd for OfChunk<'_> {
         let Landmarks {
             method,
             sequence,
-            landmarks,
+            means,
             min_cosines,
         } = self.landmarks;
         let dim = method.dim;
         for head in 0..method.heads {
             let row = method.store_row(sequence, head) + self.chunk;
             // SAFETY: every chunk and head has its own row.
-            let (mean, lowest) =
-                unsafe { (landmarks.part(row * dim, dim), min_cosines.part(row, 1)) };
+            let (mean, lowest) = unsafe { (means.part(row * dim, dim), min_cosines.part(row, 1)) };
             let keys = &self.keys[head * dim..];
             lowest[0] = landmarks::chunk_landmark(simd, keys, method.width(), method.chunk, mean);
         }
@@ -504,12 +501,12 @@ fn select_chunks(
             let (mut keys, mut scratch) = (Vec::new(), Vec::new());
             select::keys(scores, spans, (score_stride, own.chunk_count), &mut keys);
             let best = select::lowest(keys.into_iter(), selected, &mut scratch);
-            let slots = select::Slots {
+            let mut slots = select::Slots {
                 chunk,
                 stamp,
                 epoch,
             };
-            let lists = select::Lists {
+            let mut lists = select::Lists {
                 selected_chunks: chosen.0,
                 selected_slots: chosen.1,
                 missing_chunks: missing.0.0,
@@ -517,7 +514,7 @@ fn select_chunks(
                 missing_count: missing.1,
                 counts,
             };
-            select::place(slots, &best, sequences.step, own.epoch, lists);
+            select::place(&mut slots, &best, sequences.step, own.epoch, &mut lists);
         },
     );
 }
@@ -538,7 +535,7 @@ fn fold(method: &Method, own: &SparseSequence, layer: &mut SparseLayer<CpuDevice
     Landmarks {
         method,
         sequence: own,
-        landmarks: Shared::new(&mut layer.landmarks.values),
+        means: Shared::new(&mut layer.landmarks.values),
         min_cosines: Shared::new(&mut layer.min_cosines.values),
     }
     .all(folded.clone(), row_of, &layer.keys.values);

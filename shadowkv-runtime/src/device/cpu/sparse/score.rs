@@ -106,8 +106,9 @@ impl WithSimd for Score<'_> {
                 let queries = &self.scaled[query * dim..];
                 macro_rules! heads {
                     ($count:literal) => {{
-                        let to: [&mut [f32]; $count] = std::array::from_fn(|n| of_head(query + n));
-                        dots::<S, $count>(simd, landmarks, queries, dim, to);
+                        let mut to: [&mut [f32]; $count] =
+                            std::array::from_fn(|n| of_head(query + n));
+                        dots::<S, $count>(simd, landmarks, queries, dim, &mut to);
                         $count
                     }};
                 }
@@ -142,7 +143,7 @@ fn dots<S: Simd, const N: usize>(
     landmarks: &[f32],
     queries: &[f32],
     dim: usize,
-    to: [&mut [f32]; N],
+    to: &mut [&mut [f32]; N],
 ) {
     let queries: [_; N] = std::array::from_fn(|n| S::as_simd_f32s(&queries[n * dim..][..dim]));
     for (chunk, landmark) in landmarks.chunks_exact(dim).enumerate() {

@@ -94,7 +94,7 @@ pub(super) struct Lists<'a> {
 ///
 /// Slots of another epoch are emptied first. A slot that holds a selected chunk is stamped before any victim is chosen; the
 /// missing chunks go to the slots that were used longest ago, the lower slot first among equals, and both lists ascend.
-pub(super) fn place(slots: Slots, selected: &[i32], step: u32, epoch: u32, lists: Lists) {
+pub(super) fn place(slots: &mut Slots, selected: &[i32], step: u32, epoch: u32, lists: &mut Lists) {
     if *slots.epoch != epoch {
         slots.chunk.fill(-1);
         slots.stamp.fill(0);
