@@ -24,8 +24,8 @@ pub(super) struct Tracked {
     pub(super) bytes: u64,
     pub(super) home: Home,
     history: History,
-    /// Who freed it.
-    freed: Option<Access>,
+    /// Who freed it, and whether it may have been in flight.
+    freed: Option<(Access, bool)>,
 }
 
 impl Tracked {
@@ -89,7 +89,10 @@ impl State {
             conflict = conflict.or(found);
         }
         let name = Arc::clone(&tracked.name);
-        if any && let Some(freed) = tracked.freed.clone() {
+        if any && let Some((freed, in_flight)) = tracked.freed.clone() {
+            if in_flight && !actor.follows(&freed) {
+                return;
+            }
             let (kind, order) = if actor.follows(&freed) {
                 (FindingKind::UseAfterFree, "after it was freed")
             } else {
@@ -158,17 +161,18 @@ impl State {
 
     /// `actor` frees the allocation that begins at `base`, once everything that was enqueued so far has run.
     pub(super) fn release(&mut self, actor: &Actor, base: u64) {
+        let in_flight = actor.thread == HOST && self.may_drop_in_flight();
         let Some(tracked) = self.allocations.get_mut(&base) else {
             return;
         };
         let everything = 0..tracked.bytes;
         let conflict = tracked.history.touch(actor, Touch::Write, everything);
-        tracked.freed = Some(actor.access());
+        tracked.freed = Some((actor.access(), in_flight));
         let name = Arc::clone(&tracked.name);
         if tracked.home == Home::Host {
             self.pinned_bytes -= tracked.bytes;
         }
-        if let Some(conflict) = conflict {
+        if let Some(conflict) = conflict.filter(|_| !in_flight) {
             let touch = verb(conflict.earlier_touch);
             let message = format!(
                 "`{name}` is freed, and nothing orders a {touch} of bytes {} to {} before that",
@@ -200,7 +204,7 @@ impl State {
         let known = &self.host;
         self.allocations.retain(|_, tracked| {
             tracked.history.forget(known);
-            let gone = |freed: &Access| known.of(freed.thread) >= freed.number;
+            let gone = |(freed, _): &(Access, bool)| known.of(freed.thread) >= freed.number;
             !tracked.freed.as_ref().is_some_and(gone)
         });
     }

@@ -97,21 +97,22 @@ impl Gpu for EmulatedGpu {
             &mut state.calls.allocations,
             state.options.faults.allocation,
         ) {
-            return Err(GpuError::OutOfMemory {
+            let total = state.options.model.memory_bytes;
+            return Err(state.failing(GpuError::OutOfMemory {
                 name: name.to_owned(),
                 bytes,
                 free: 0,
-                total: state.options.model.memory_bytes,
-            });
+                total,
+            }));
         }
         let mut address = state.device.allocate(name, bytes.max(1));
-        if address.is_err() && !state.leaving.is_empty() {
+        if address.is_err() {
             // As a driver would: what is about to be freed is waited for.
             state.run_all();
             state.alive()?;
             address = state.device.allocate(name, bytes.max(1));
         }
-        let address = address.map_err(allocated)?;
+        let address = address.map_err(|error| state.failing(allocated(error)))?;
         let name: Arc<str> = name.into();
         let tracked = Tracked::new(Arc::clone(&name), bytes.max(1), Home::Device);
         state.allocations.insert(address, tracked);
@@ -128,14 +129,14 @@ impl Gpu for EmulatedGpu {
         let left = state.options.pinned_bytes;
         let left = left.map(|most| most.saturating_sub(state.pinned_bytes));
         if strikes || left.is_some_and(|left| bytes > left) {
-            return Err(GpuError::OutOfHostMemory {
+            return Err(state.failing(GpuError::OutOfHostMemory {
                 name: name.to_owned(),
                 bytes,
                 free: left.filter(|_| !strikes),
-            });
+            }));
         }
         let address = state.device.allocate_mapped(name, bytes.max(1));
-        let address = address.map_err(allocated)?;
+        let address = address.map_err(|error| state.failing(allocated(error)))?;
         // All zero, as the operating system hands it out.
         let _ = fill(&mut state.device, address, bytes, 0);
         state.pinned_bytes += bytes.max(1);
@@ -216,7 +217,7 @@ impl Gpu for EmulatedGpu {
                 });
             };
             state.wait_on_host(&point)?;
-            *to = state.end_us(point.stream, point.number);
+            *to = point.reached_us(&state);
         }
         Ok(((ends_us[1] - ends_us[0]) / 1e3) as f32)
     }
@@ -393,21 +394,22 @@ impl Gpu for EmulatedGpu {
         let state = &mut *state;
         state.alive()?;
         if strikes(&mut state.calls.launches, state.options.faults.launch) {
-            return Err(refused(&kernel.name, "a fault on demand".to_owned()));
+            let error = refused(&kernel.name, "a fault on demand".to_owned());
+            return Err(state.failing(error));
         }
         if dims.shared_bytes > kernel.shared_bytes {
             let message = format!(
                 "{} bytes of dynamic shared memory; it was allowed {}",
                 dims.shared_bytes, kernel.shared_bytes
             );
-            return Err(refused(&kernel.name, message));
+            return Err(state.failing(refused(&kernel.name, message)));
         }
         let config = emulator::LaunchConfig {
             shared_bytes: dims.shared_bytes,
             ..emulator::LaunchConfig::new(dims.grid, dims.threads)
         };
         let checked = state.device.check(&kernel.kernel, &config, parameters);
-        checked.map_err(|error| refused(&kernel.name, error.to_string()))?;
+        checked.map_err(|error| state.failing(refused(&kernel.name, error.to_string())))?;
         let work = Work::Launch {
             kernel: kernel.kernel.clone(),
             config,
@@ -473,7 +475,7 @@ impl Gpu for EmulatedGpu {
         state.alive()?;
         state.not_captured(stream.0, "the launch of a graph")?;
         if strikes(&mut state.calls.launches, state.options.faults.launch) {
-            return Err(refused("graph", "a fault on demand".to_owned()));
+            return Err(state.failing(refused("graph", "a fault on demand".to_owned())));
         }
         state.launch_graph(stream.0, &graph.0);
         Ok(())

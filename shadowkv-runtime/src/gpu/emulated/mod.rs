@@ -35,7 +35,7 @@ mod state;
 mod timeline;
 mod work;
 
-pub use emulator::GpuModel;
+pub use emulator::{FindingKind as KernelFindingKind, GpuModel};
 pub use finding::{Finding, FindingKind, Party};
 pub use memory::{EmulatedHostMemory, EmulatedMemory};
 pub use options::{EmulatedOptions, Faults, Order};
@@ -168,10 +168,10 @@ impl EmulatedGpu {
         state.alive()?;
         state.calls.copies += 1;
         if state.options.faults.copy == Some(state.calls.copies) {
-            return Err(GpuError::Failed {
+            return Err(state.failing(GpuError::Failed {
                 operation: what.to_string(),
                 message: "a fault on demand".to_owned(),
-            });
+            }));
         }
         state.give(stream.0, what, work)?;
         Ok(state)

@@ -28,6 +28,15 @@ pub(super) struct Point {
     pub(super) number: u64,
     /// What is over there.
     pub(super) over: Clock,
+    /// When the host asked for it.
+    pub(super) asked_us: f64,
+}
+
+impl Point {
+    /// When it was reached, which it has been.
+    pub(super) fn reached_us(&self, state: &State) -> f64 {
+        state.end_us(self.stream, self.number).max(self.asked_us)
+    }
 }
 
 /// Where an event was recorded.
@@ -104,6 +113,8 @@ pub(super) struct State {
     /// What did not run: the operation and why.
     pub(super) failed: Option<(String, String)>,
     pub(super) lost: Option<String>,
+    /// Whether a call has failed since the host last waited: what the caller then drops in flight, it drops on its way out.
+    unwinding: bool,
     pub(super) spans: Vec<Span>,
     /// What the last `read` found.
     pub(super) read_back: Vec<u8>,
@@ -140,10 +151,22 @@ impl State {
             findings: Findings::default(),
             failed: None,
             lost: None,
+            unwinding: false,
             spans: Vec::new(),
             read_back: Vec::new(),
             dice: Dice(seed),
         }
+    }
+
+    /// Notes that a call fails.
+    pub(super) fn failing(&mut self, error: GpuError) -> GpuError {
+        self.unwinding = true;
+        error
+    }
+
+    /// Whether what the host drops now may be in flight.
+    pub(super) fn may_drop_in_flight(&self) -> bool {
+        self.unwinding || self.lost.is_some()
     }
 
     /// An error once the GPU is lost.
@@ -190,6 +213,7 @@ impl State {
             stream,
             number: own.given,
             over: own.clock.clone(),
+            asked_us: self.host_us,
         }
     }
 
@@ -317,7 +341,7 @@ impl State {
         if !nothing {
             self.calls.operations += 1;
             if self.options.faults.lost == Some(self.calls.operations) {
-                self.lose(&actor.what);
+                self.lose(&actor.what, work);
                 return;
             }
         }
@@ -353,10 +377,18 @@ impl State {
     }
 
     /// The GPU falls silent: nothing that was enqueued runs any more.
-    fn lose(&mut self, what: &str) {
+    fn lose(&mut self, what: &str, work: Work) {
         self.lost = Some(format!("it was at `{what}`, a fault on demand"));
+        let mut given_up = vec![work];
         for stream in &mut self.streams {
-            stream.queue.clear();
+            given_up.extend(stream.queue.drain(..).map(|operation| operation.work));
+        }
+        // What a stream was to free is nobody else's any more.
+        for work in given_up {
+            if let Work::Free { address } = work {
+                let actor = self.host_acts("lose the GPU");
+                self.release(&actor, address);
+            }
         }
     }
 
@@ -391,9 +423,12 @@ impl State {
             // Whatever is enqueued from now on knows what the host knows.
             self.forget();
         }
+        self.unwinding = false;
         match self.failed.take() {
             None => Ok(()),
-            Some((operation, message)) => Err(GpuError::Failed { operation, message }),
+            Some((operation, message)) => {
+                Err(self.failing(GpuError::Failed { operation, message }))
+            }
         }
     }
 }
