@@ -106,7 +106,7 @@ fn test(device: &str, arguments: &DoctorArguments, terminal: &Terminal) -> Resul
     let report = if device == "emulated" {
         let gpu = EmulatedGpu::new(EmulatedOptions::new(GpuModel::a100_80gb()));
         let mut report = TestReport::new(device, &gpu);
-        run_checks(&gpu, &mut report, arguments, terminal)?;
+        run_checks(&gpu, false, &mut report, arguments, terminal)?;
         report.findings = gpu.finish().iter().map(ToString::to_string).collect();
         report
     } else {
@@ -115,7 +115,7 @@ fn test(device: &str, arguments: &DoctorArguments, terminal: &Terminal) -> Resul
         let mut report = TestReport::new(device, &gpu);
         report.driver = Some(gpu.driver_version());
         report.libraries = gpu.libraries();
-        run_checks(&gpu, &mut report, arguments, terminal)?;
+        run_checks(&gpu, true, &mut report, arguments, terminal)?;
         report
     };
     match arguments.format {
@@ -153,6 +153,7 @@ fn ordinal(device: &str) -> Result<u32, Failure> {
 
 fn run_checks<G: Gpu>(
     gpu: &G,
+    careless: bool,
     report: &mut TestReport,
     arguments: &DoctorArguments,
     terminal: &Terminal,
@@ -183,7 +184,7 @@ fn run_checks<G: Gpu>(
         terminal.warning(warning);
     }
     let mut printed = Ok(());
-    report.checks = self_test(gpu, &package, &images, &mut |check| {
+    report.checks = self_test(gpu, &package, &images, careless, &mut |check| {
         if text && printed.is_ok() {
             printed = terminal::print(&check.to_string());
         }
