@@ -27,7 +27,7 @@ fn run(options: EmulatedOptions) -> (Vec<Check>, EmulatedGpu) {
     let package = package();
     let images = images(&gpu, &package);
     let checks = self_test(&gpu, &package, &images, false, &mut |check| {
-        eprintln!("{check}")
+        eprintln!("{check}");
     });
     (checks, gpu)
 }

@@ -1,5 +1,7 @@
 //! `doctor`.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use shadowkv_runtime::doctor::{DoctorOptions, DoctorReport};
 use shadowkv_runtime::env::Environment;
@@ -90,12 +92,13 @@ impl TestReport {
             self.device, self.name, self.memory_bytes
         );
         if let Some((major, minor)) = self.driver {
-            text += &format!("driver: CUDA {major}.{minor}\n");
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "driver: CUDA {major}.{minor}");
         }
         for library in &self.libraries {
             let found = library.found.as_ref().or(library.error.as_ref());
             let found = found.map_or("", String::as_str);
-            text += &format!("{} ({}): {found}\n", library.name, library.purpose);
+            let _ = writeln!(text, "{} ({}): {found}", library.name, library.purpose);
         }
         text
     }
