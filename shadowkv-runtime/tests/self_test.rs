@@ -26,7 +26,9 @@ fn run(options: EmulatedOptions) -> (Vec<Check>, EmulatedGpu) {
     let gpu = EmulatedGpu::new(options);
     let package = package();
     let images = images(&gpu, &package);
-    let checks = self_test(&gpu, &package, &images, &mut |check| eprintln!("{check}"));
+    let checks = self_test(&gpu, &package, &images, false, &mut |check| {
+        eprintln!("{check}");
+    });
     (checks, gpu)
 }
 

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::image::{Image, ImageSource};
 use super::jit_cache::image_key;
 use super::open::check_hash;
-use super::{Form, ImageRequest, Package, PackageError};
+use super::{Form, Package, PackageError};
 use crate::digest;
 use crate::manifest::Kernel;
-use crate::nvrtc::{KernelResources, KernelSource};
+use crate::nvrtc::{Arch, KernelResources, KernelSource};
 
 /// Name of the list of the binaries of one architecture.
 pub const BINARIES_FILE: &str = "binaries.json";
@@ -61,16 +61,18 @@ impl Binaries {
 /// What a package offers for one architecture.
 pub(super) struct Shelf<'a> {
     package: &'a Package,
-    request: &'a ImageRequest,
+    arch: Arch,
+    driver: Option<(i32, i32)>,
     list: Option<Binaries>,
 }
 
 impl<'a> Shelf<'a> {
     pub(super) fn open(
         package: &'a Package,
-        request: &'a ImageRequest,
+        arch: Arch,
+        driver: Option<(i32, i32)>,
     ) -> Result<Shelf<'a>, PackageError> {
-        let file = format!("{}/{BINARIES_FILE}", request.target.arch);
+        let file = format!("{arch}/{BINARIES_FILE}");
         let refused = |reason: String| PackageError::Binaries {
             origin: package.origin.clone(),
             file: file.clone(),
@@ -94,7 +96,8 @@ impl<'a> Shelf<'a> {
         };
         Ok(Shelf {
             package,
-            request,
+            arch,
+            driver,
             list,
         })
     }
@@ -107,7 +110,7 @@ impl<'a> Shelf<'a> {
         form: Form,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Image>, PackageError> {
-        let arch = self.request.target.arch;
+        let arch = self.arch;
         let Some(list) = &self.list else {
             let file = format!("{arch}/{}.{}", kernel.name, form.extension());
             if self.package.files.read(&file).is_ok() {
@@ -128,7 +131,7 @@ impl<'a> Shelf<'a> {
             ));
             return Ok(None);
         }
-        if !form.is_loadable(list.compiler, self.request.driver) {
+        if !form.is_loadable(list.compiler, self.driver) {
             return Ok(None);
         }
         let mut image = Image {
@@ -158,7 +161,7 @@ impl<'a> Shelf<'a> {
         let Some(sha256) = sha256 else {
             return Ok(None);
         };
-        let (package, arch) = (self.package, self.request.target.arch);
+        let (package, arch) = (self.package, self.arch);
         let file = format!("{arch}/{}.{}", kernel.name, form.extension());
         let bytes = package
             .files

@@ -197,25 +197,35 @@ impl Job<'_> {
         }
     }
 
-    /// The package's own PTX of each missing kernel, where machine code was wanted.
-    pub(super) fn ptx_instead(
-        &self,
-        shelf: &Shelf<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Option<Vec<Image>> {
-        if self.request.target.form == Form::Ptx {
-            return None;
-        }
+    /// The package's own PTX of each missing kernel, of the newest architecture that has it and is not beyond the one wanted.
+    pub(super) fn ptx_instead(&self, warnings: &mut Vec<String>) -> Option<Vec<Image>> {
+        let target = self.request.target;
+        let archs = Arch::ALL.into_iter().rev();
+        let shelves: Vec<Shelf<'_>> = archs
+            .filter(|arch| *arch <= target.arch)
+            // What is wrong with a list has been said, or concerns another architecture.
+            .filter_map(|arch| Shelf::open(self.package, arch, self.request.driver).ok())
+            .collect();
         let mut images = Vec::new();
         for index in self.missing {
             let kernel = &self.package.manifest().kernels[*index];
-            let found = shelf.image(kernel, &self.sources[*index], Form::Ptx, &mut Vec::new());
-            images.push(found.ok().flatten()?);
+            let source = &self.sources[*index];
+            images.push(shelves.iter().find_map(|shelf| {
+                let found = shelf.image(kernel, source, Form::Ptx, &mut Vec::new());
+                // Machine code beside it may be another architecture's.
+                let ptx = |image| Image {
+                    cubin: None,
+                    ..image
+                };
+                found.ok().flatten().map(ptx)
+            })?);
         }
-        warnings.push(format!(
-            "no compiler: {} kernels are loaded as PTX, which the driver translates at every start",
-            images.len()
-        ));
+        if target.form == Form::Cubin {
+            warnings.push(format!(
+                "no compiler: {} kernels are loaded as PTX, which the driver translates at every start",
+                images.len()
+            ));
+        }
         Some(images)
     }
 }

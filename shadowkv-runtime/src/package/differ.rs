@@ -110,7 +110,7 @@ rope: { base: 10000 }
 shadowkv: { rank: 32, chunk_size: 8 }
 ";
     const DECODER: &str = "
-decoder: { family: llama, layers: 2, hidden: 512, ffn: 1024, vocab: 1000, norm_eps: 1e-5 }
+decoder: { family: llama, layers: 2, hidden: 512, ffn: 1024, vocab: 1000, norm_eps: 1e-5, eos_tokens: [] }
 ";
 
     fn spec(text: &str, overrides: &[&str]) -> Spec {
@@ -151,7 +151,7 @@ decoder: { family: llama, layers: 2, hidden: 512, ffn: 1024, vocab: 1000, norm_e
         }
         assert_eq!(
             shown_between(&text, &["decoder.norm_eps=1e-6"]).as_deref(),
-            Some("decoder.norm_eps is 1e-5 in the package and must be 1e-6")
+            Some("decoder.norm_eps is 0.00001 in the package and must be 1e-6")
         );
     }
 

@@ -142,7 +142,7 @@ impl ImageSource {
 }
 
 /// A kernel that can be loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Image {
     /// Short name of the kernel.
     pub kernel: String,
@@ -162,6 +162,20 @@ pub struct Image {
     pub resources: Option<KernelResources>,
     /// How long it took to compile or to read.
     pub elapsed: Duration,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Image(`{}` for {}, {:?}, cubin of {} bytes, PTX of {})",
+            self.kernel,
+            self.arch,
+            self.source,
+            self.bytes(Form::Cubin),
+            self.bytes(Form::Ptx)
+        )
+    }
 }
 
 impl Image {
@@ -291,7 +305,7 @@ impl Package {
     ) -> Result<Images, ImagesError> {
         let Target { arch, form } = request.target;
         let (mut warnings, mut not_kept) = (Vec::new(), None);
-        let shelf = Shelf::open(self, request)?;
+        let shelf = Shelf::open(self, arch, request.driver)?;
         let cache = request.cache.as_ref().map(JitCache::new);
         let headers = self.headers();
         let sources: Vec<KernelSource<'_>> = self.sources(&headers).collect();
@@ -321,7 +335,7 @@ impl Package {
             let compiled = job
                 .run(progress, &mut warnings, &mut not_kept)
                 .or_else(|error| {
-                    let spare = || job.ptx_instead(&shelf, &mut warnings);
+                    let spare = || job.ptx_instead(&mut warnings);
                     compile::is_lack_of_compiler(&error)
                         .then(spare)
                         .flatten()

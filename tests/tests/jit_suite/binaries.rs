@@ -5,7 +5,7 @@ use std::path::Path;
 use shadowkv_codegen::compile::{CompileOptions, CompiledKernel, compile};
 use shadowkv_codegen::output::{FileKind, binary_files};
 use shadowkv_runtime::nvrtc::{Arch, Nvrtc, NvrtcOptions};
-use shadowkv_runtime::package::{Form, ImageSource, ImagesError, Package, PackageError};
+use shadowkv_runtime::package::{Form, Image, ImageSource, ImagesError, Package, PackageError};
 
 use crate::support::{Files, KERNELS, emitted, files, images, in_form, without_compiler};
 
@@ -44,7 +44,11 @@ fn with_binaries_neither_compiler_nor_cache_is_needed() {
             assert!(image.resources.as_ref().unwrap().registers > 0);
         }
     }
-    // For another architecture there are none.
+    // Machine code is of no use to another architecture, PTX is.
+    let newer = images(&package, &without_compiler(nowhere(), Arch::Sm90)).unwrap();
+    let ptx_alone = |image: &Image| image.cubin.is_none() && image.ptx.is_some();
+    assert!(newer.images.iter().all(ptx_alone), "{newer:?}");
+    let package = Package::from_files(with_binaries(&[FileKind::Cubin])).unwrap();
     let error = images(&package, &without_compiler(nowhere(), Arch::Sm90)).unwrap_err();
     assert!(matches!(error, ImagesError::NoCompiler { .. }), "{error}");
 }
@@ -61,6 +65,16 @@ fn ptx_serves_where_there_is_no_compiler() {
     );
     assert_eq!(images.warnings.len(), 1, "{:?}", images.warnings);
     assert!(images.warnings[0].contains("loaded as PTX"));
+    // Newer GPUs take it too, older ones do not.
+    let newer = crate::support::images(&package, &without_compiler(nowhere(), Arch::Sm120));
+    assert_eq!(newer.unwrap().images[0].arch, ARCH);
+    let mut files = with_binaries(&[FileKind::Ptx]);
+    for (path, bytes) in std::mem::take(&mut files) {
+        files.insert(path.replace("sm_80/", "sm_90/"), bytes);
+    }
+    let package = Package::from_files(files).unwrap();
+    let error = crate::support::images(&package, &without_compiler(nowhere(), ARCH)).unwrap_err();
+    assert!(matches!(error, ImagesError::NoCompiler { .. }), "{error}");
 }
 
 #[test]

@@ -34,6 +34,10 @@ fn threads_share_one_cache() {
 }
 
 /// Not a test by itself: what each of the processes below does.
+#[allow(
+    clippy::print_stdout,
+    reason = "the process that started this one reads it"
+)]
 #[test]
 fn one_of_many_processes() {
     let Some(cache) = std::env::var_os(CACHE) else {

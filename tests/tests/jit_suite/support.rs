@@ -20,7 +20,7 @@ name: small
 attention: { head_dim: 64, kv_heads: 2, gqa_ratio: 4 }
 rope: { base: 10000 }
 shadowkv: { rank: 32, chunk_size: 8 }
-decoder: { family: llama, layers: 2, hidden: 512, ffn: 1024, vocab: 1000, norm_eps: 1e-5 }
+decoder: { family: llama, layers: 2, hidden: 512, ffn: 1024, vocab: 1000, norm_eps: 1e-5, eos_tokens: [] }
 ";
 
 /// What the generator emits, cut down to [`KERNELS`].

@@ -67,7 +67,7 @@ pub(super) fn parts<G: Gpu>(gpu: &G) -> Verdict {
 }
 
 /// Memory handed to a stream is used until the stream is through with it.
-pub(super) fn freed<G: Gpu>(gpu: &G) -> Verdict {
+pub(super) fn freed<G: Gpu>(gpu: &G, careless: bool) -> Verdict {
     const ROUNDS: u64 = 32;
     let stream = gpu.stream("self test", Priority::Normal)?;
     let result = gpu.allocate("result", BYTES as u64)?;
@@ -79,7 +79,10 @@ pub(super) fn freed<G: Gpu>(gpu: &G) -> Verdict {
         gpu.free(&stream, passing)?;
         let other = gpu.allocate("other", BYTES as u64)?;
         gpu.fill(&stream, other.whole(), round as u8)?;
-        // Dropped while the stream may still fill it.
+        if !careless {
+            gpu.synchronise(&stream)?;
+        }
+        // Dropped, while the stream may still fill it.
     }
     let mut back = vec![0; BYTES];
     gpu.read(&stream, result.whole(), &mut back)?;

@@ -77,20 +77,24 @@ type Verdict = Result<String, Trouble>;
 
 /// Runs every check, whatever fails on the way; `done` is told after each. The kernels are those of `package`, which has a
 /// decoder; `images` are of it.
+///
+/// With `careless`, also what is allowed and a GPU that checks its caller objects to: memory that is dropped while it is in use,
+/// the time of an event that was never recorded.
 pub fn self_test<G: Gpu>(
     gpu: &G,
     package: &Package,
     images: &Images,
+    careless: bool,
     done: &mut dyn FnMut(&Check),
 ) -> Vec<Check> {
     let kernels = kernels::Kernels { package, images };
     let checks: [(&'static str, &dyn Fn() -> Verdict); 14] = [
         ("memory", &|| memory::contents(gpu)),
         ("parts of memory", &|| memory::parts(gpu)),
-        ("memory freed in order", &|| memory::freed(gpu)),
+        ("memory freed in order", &|| memory::freed(gpu, careless)),
         ("host memory", &|| memory::host(gpu)),
         ("large host memory", &|| memory::large_host(gpu)),
-        ("streams and events", &|| order::events(gpu)),
+        ("streams and events", &|| order::events(gpu, careless)),
         ("load every kernel", &|| kernels.load_all(gpu)),
         ("launch embed", &|| kernels.embed(gpu)),
         ("embed to host memory", &|| kernels.embed_to_host(gpu)),
