@@ -33,6 +33,10 @@ Examples:
   shadowkv-runtime generate --model model.gguf --batch prompts.txt --format json
       one prompt per line, side by side
   shadowkv-runtime logits --model ./tiny --input-ids 1,2,3 --out logits.safetensors
+  shadowkv-runtime bench --spec llama-3.1-8b --device cuda:0 --context 60k,122k --batch 8,24 --hit-rate 0.6
+      steps of a model of that shape with weights made up
+  shadowkv-runtime estimate --spec glm4 --gpu a100-80 --context 122k
+      what fits
   shadowkv-runtime compile --package kernels-generated/glm4 --arch sm_80,sm_90
       fill the cache, so that programs start without a compiler
 
@@ -74,6 +78,10 @@ pub(super) enum Command {
     Generate(GenerateArguments),
     /// Logits of given tokens, to a safetensors file
     Logits(LogitsArguments),
+    /// How fast steps are, over batches and contexts, with full attention and with ShadowKV
+    Bench(BenchArguments),
+    /// Memory of a model by batch and context, and the largest batch that fits
+    Estimate(EstimateArguments),
     /// Compile a package's kernels into the cache, before they are needed
     Compile(CompileArguments),
     /// What this machine offers: NVRTC, the driver, the cache
@@ -98,6 +106,16 @@ pub(super) struct ModelArguments {
     #[arg(long, value_name = "FILE")]
     pub(super) spec: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(super) on: DeviceArguments,
+
+    /// What is attended to.
+    #[arg(long, value_enum, default_value = "full")]
+    pub(super) attention: Attention,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct DeviceArguments {
     /// Download nothing.
     #[arg(long)]
     pub(super) offline: bool,
@@ -128,10 +146,6 @@ pub(super) struct ModelArguments {
     /// Most memory, such as 8GiB; what is free unless given. On the CPU without what is read in place from the model's files.
     #[arg(long, value_name = "SIZE")]
     pub(super) memory: Option<ByteSize>,
-
-    /// What is attended to.
-    #[arg(long, value_enum, default_value = "full")]
-    pub(super) attention: Attention,
 }
 
 #[derive(Debug, Args)]
@@ -297,6 +311,16 @@ pub(super) enum Attention {
     ShadowKv,
 }
 
+impl Attention {
+    /// As it is given on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Attention::Full => "full",
+            Attention::ShadowKv => "shadowkv",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people.
@@ -313,4 +337,97 @@ pub(super) enum Colour {
     Always,
     /// Never.
     Never,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArguments {
+    /// A model whose weights are used; weights are made up without it.
+    #[arg(long, value_name = "MODEL")]
+    pub(super) model: Option<String>,
+
+    /// A spec: a YAML file, or the name of one that comes with this program; SmolLM2's without it, or that of the model.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) spec: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) on: DeviceArguments,
+
+    /// What is attended to; several with commas.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "full,shadowkv"
+    )]
+    pub(super) attention: Vec<Attention>,
+
+    /// Sequences side by side; several numbers with commas.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    pub(super) batch: Vec<NonZeroUsize>,
+
+    /// Tokens that a sequence has before the steps, such as 122k; several with commas.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = tokens, default_value = "1k,8k")]
+    pub(super) context: Vec<usize>,
+
+    /// Steps that are timed, each on its own.
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(super) steps: NonZeroUsize,
+
+    /// Share of a step's chunks that the step before selected, too. Without it, what made-up weights select.
+    #[arg(long, value_name = "SHARE")]
+    pub(super) hit_rate: Option<f64>,
+
+    /// A file for a picture of the results.
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+
+    /// How results are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EstimateArguments {
+    /// A spec: a YAML file, or the name of one that comes with this program; SmolLM2's without it.
+    #[arg(long, value_name = "SPEC")]
+    pub(super) spec: Option<PathBuf>,
+
+    /// The GPU: a100-40, a100-80, h100 or h200.
+    #[arg(long, value_name = "GPU", default_value = "a100-80")]
+    pub(super) gpu: String,
+
+    /// Sequences side by side; several numbers with commas.
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "1,8,24"
+    )]
+    pub(super) batch: Vec<NonZeroUsize>,
+
+    /// Tokens of each sequence, such as 122k; several with commas.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = tokens, default_value = "60k,122k")]
+    pub(super) context: Vec<usize>,
+
+    /// How results are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: Format,
+}
+
+/// A number of tokens: 8192, 60k (thousands of 1024), 1m.
+fn tokens(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.to_ascii_lowercase().chars().last() {
+        Some('k') => (&text[..text.len() - 1], 1 << 10),
+        Some('m') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let number: usize = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of tokens: 8192, 60k and 1m are"))?;
+    match number.checked_mul(unit) {
+        Some(tokens) if tokens > 0 => Ok(tokens),
+        _ => Err(format!(
+            "`{text}`: 1 token at least, and no more than can be counted"
+        )),
+    }
 }

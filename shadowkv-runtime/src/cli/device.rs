@@ -1,6 +1,6 @@
 //! The device of a command: found, opened, and handed to what runs on it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use shadowkv_runtime::device::cpu::CpuDevice;
@@ -15,7 +15,7 @@ use shadowkv_runtime::package::{
 };
 use shadowkv_runtime::spec::Spec;
 
-use super::args::ModelArguments;
+use super::args::DeviceArguments;
 use super::failure::{Code, Failure};
 use super::terminal::Terminal;
 
@@ -84,7 +84,7 @@ pub(super) trait OnDevice {
 
 /// Opens the device that `arguments` name for `spec`, and runs `work` on it.
 pub(super) fn with_device<W: OnDevice>(
-    arguments: &ModelArguments,
+    arguments: &DeviceArguments,
     spec: &Spec,
     terminal: &Terminal,
     work: W,
@@ -106,7 +106,7 @@ pub(super) fn with_device<W: OnDevice>(
 }
 
 fn on_cpu<W: OnDevice>(
-    arguments: &ModelArguments,
+    arguments: &DeviceArguments,
     spec: &Spec,
     work: W,
 ) -> Result<W::Output, Failure> {
@@ -119,7 +119,7 @@ fn on_cpu<W: OnDevice>(
 
 fn on_cuda<W: OnDevice>(
     gpu: CudaGpu,
-    arguments: &ModelArguments,
+    arguments: &DeviceArguments,
     spec: &Spec,
     terminal: &Terminal,
     work: W,
@@ -131,7 +131,7 @@ fn on_cuda<W: OnDevice>(
 
 fn on_emulated<W: OnDevice>(
     model: &GpuModel,
-    arguments: &ModelArguments,
+    arguments: &DeviceArguments,
     spec: &Spec,
     terminal: &Terminal,
     work: W,
@@ -162,14 +162,15 @@ fn on_emulated<W: OnDevice>(
     if findings.is_empty() || output.is_err() {
         return output;
     }
-    let listed: String = findings.iter().map(|own| format!("\n  {own}")).collect();
-    Err(Failure::new(
-        Code::Defect,
-        format!("the emulated GPU found {}:{listed}", findings.len()),
-    ))
+    let mut message = format!("the emulated GPU found {}:", findings.len());
+    for finding in &findings {
+        // Writing to a string cannot fail.
+        let _ = write!(message, "\n  {finding}");
+    }
+    Err(Failure::new(Code::Defect, message))
 }
 
-fn lookup(arguments: &ModelArguments) -> Lookup {
+fn lookup(arguments: &DeviceArguments) -> Lookup {
     Lookup::new(arguments.package.clone(), &Environment::read())
 }
 
@@ -177,7 +178,7 @@ fn lookup(arguments: &ModelArguments) -> Lookup {
 fn open<G: Gpu>(
     gpu: G,
     driver: Option<(i32, i32)>,
-    arguments: &ModelArguments,
+    arguments: &DeviceArguments,
     spec: &Spec,
     terminal: &Terminal,
 ) -> Result<KernelDevice<G>, Failure> {

@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &GenerateArguments, terminal: &Terminal) -> Result<
         terminal,
         requests: &requests,
     };
-    super::device::with_device(&arguments.model, language.spec(), terminal, work)
+    super::device::with_device(&arguments.model.on, language.spec(), terminal, work)
 }
 
 /// What is to be done, on whatever device.

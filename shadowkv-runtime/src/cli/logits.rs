@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &LogitsArguments, terminal: &Terminal) -> Result<()
         terminal,
         ids: &ids,
     };
-    let (values, vocab) = super::device::with_device(&arguments.model, &spec, terminal, work)?;
+    let (values, vocab) = super::device::with_device(&arguments.model.on, &spec, terminal, work)?;
     write(&arguments.out, &values, vocab)?;
     let path = arguments.out.display();
     terminal.note(&format!("wrote {path}: logits [{}, {vocab}]", ids.len()));

@@ -5,13 +5,17 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 mod args;
+mod bench;
 mod compile;
 mod device;
 mod doctor;
+mod estimate;
 mod failure;
 mod generate;
 mod logits;
 mod model;
+mod picture;
+mod spec;
 mod terminal;
 
 use args::{Arguments, Command};
@@ -44,6 +48,8 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
     match &arguments.command {
         Command::Generate(generate) => generate::run(generate, terminal),
         Command::Logits(logits) => logits::run(logits, terminal),
+        Command::Bench(bench) => bench::run(bench, terminal),
+        Command::Estimate(estimate) => estimate::run(estimate),
         Command::Compile(compile) => compile::run(compile, terminal),
         Command::Doctor(doctor) => doctor::run(doctor, terminal),
         Command::Completions { shell } => completions(*shell),

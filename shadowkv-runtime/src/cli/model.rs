@@ -19,8 +19,8 @@ pub(super) struct Language {
 
 /// Opens the model that `arguments` name, its weights still in their files.
 pub(super) fn open(arguments: &ModelArguments, terminal: &Terminal) -> Result<Language, Failure> {
-    set_threads(arguments.threads)?;
-    let mut options = ModelOptions::from_environment().offline(arguments.offline);
+    set_threads(arguments.on.threads)?;
+    let mut options = ModelOptions::from_environment().offline(arguments.on.offline);
     options.spec = arguments.spec.clone().map(SpecSource::Path);
     let model = Model::open(arguments.model.as_deref(), &options, &|step| {
         terminal.note(&step.to_string());
@@ -32,6 +32,10 @@ pub(super) fn open(arguments: &ModelArguments, terminal: &Terminal) -> Result<La
 }
 
 impl Language {
+    pub(super) fn into_model(self) -> Model {
+        self.model
+    }
+
     pub(super) fn spec(&self) -> &Spec {
         &self.model.spec
     }
@@ -92,7 +96,7 @@ impl Language {
     }
 }
 
-fn set_threads(threads: Option<NonZeroUsize>) -> Result<(), Failure> {
+pub(super) fn set_threads(threads: Option<NonZeroUsize>) -> Result<(), Failure> {
     let Some(threads) = threads else {
         return Ok(());
     };

@@ -340,10 +340,45 @@ impl<D: Device> Decoder<D> {
     /// Bytes of activations on the device.
     pub fn activation_bytes(&self, device: &D) -> u64 {
         let widths = Widths::new(&self.spec, &self.shape);
-        let width = widths.hidden + widths.qkv + widths.queries + 3 * widths.ffn;
-        let elements = self.tile_rows * (width + 2 * self.tiles.len() * widths.hidden);
-        elements as u64 * device.activation_bytes()
+        let (rows, tiles) = (self.tile_rows, self.tiles.len());
+        widths.elements(rows, tiles) as u64 * device.activation_bytes()
     }
+}
+
+/// Bytes of the activations of a decoder of `spec` with tiles of `tile_rows` rows that takes in prompts of up to `prompt` tokens, on a
+/// device with activations of `activation_bytes` bytes; 0 for a spec of attention alone. Logits are f32.
+pub fn activation_bytes(
+    spec: &Spec,
+    tile_rows: usize,
+    prompt: usize,
+    activation_bytes: u64,
+) -> u64 {
+    let Some(shape) = &spec.decoder else {
+        return 0;
+    };
+    let widths = Widths::new(spec, shape);
+    let tiles = prompt.div_ceil(tile_rows.max(1)).max(1);
+    let logits = LOGIT_ROWS.min(tile_rows) * widths.vocab * size_of::<f32>();
+    widths.elements(tile_rows, tiles) as u64 * activation_bytes + logits as u64
+}
+
+/// Bytes of the weights of a decoder of `spec` whose elements have `element_bytes` bytes each; 0 for a spec of attention alone.
+pub fn weight_bytes(spec: &Spec, element_bytes: u64) -> u64 {
+    let Some(shape) = &spec.decoder else {
+        return 0;
+    };
+    let widths = Widths::new(spec, shape);
+    let mut layer = widths.hidden * (widths.qkv + widths.queries + 3 * widths.ffn + 2);
+    if shape.qkv_bias {
+        layer += widths.qkv;
+    }
+    if shape.qk_norm {
+        layer += 2 * spec.attention.head_dim as usize;
+    }
+    let tables = if shape.tied_embeddings { 1 } else { 2 };
+    let elements = layer as u64 * u64::from(shape.layers)
+        + (tables * widths.vocab + 1) as u64 * widths.hidden as u64;
+    elements * element_bytes
 }
 
 /// Widths of a decoder's activations, elements.
@@ -356,6 +391,12 @@ struct Widths {
 }
 
 impl Widths {
+    /// Elements of the activations in tiles of `rows` rows, of which a prompt has `tiles`.
+    fn elements(&self, rows: usize, tiles: usize) -> usize {
+        let width = self.hidden + self.qkv + self.queries + 3 * self.ffn;
+        rows * (width + 2 * tiles * self.hidden)
+    }
+
     fn new(spec: &Spec, shape: &Shape) -> Widths {
         let queries = (spec.attention.query_heads() * spec.attention.head_dim) as usize;
         Widths {

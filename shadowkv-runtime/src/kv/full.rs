@@ -88,6 +88,13 @@ impl<D: Device> FullCache<D> {
         Ok((keys, values))
     }
 
+    /// Takes `sequence` for one of `tokens` tokens, no more than its capacity, of which nothing was taken in: for measurements.
+    pub fn assume(&mut self, sequence: usize, tokens: usize) {
+        if let Some(Some(own)) = self.sequences.get_mut(sequence) {
+            own.tokens = tokens.min(own.capacity);
+        }
+    }
+
     fn sequence(&self, number: usize) -> Option<&Sequence> {
         self.sequences.get(number)?.as_ref()
     }

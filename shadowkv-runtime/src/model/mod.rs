@@ -15,6 +15,7 @@ mod gguf;
 mod locate;
 mod names;
 mod open;
+mod synthetic;
 mod weights;
 
 use std::fmt;

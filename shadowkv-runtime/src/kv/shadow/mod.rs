@@ -11,6 +11,7 @@
 //! in rows that all layers share. Later tokens go to the window one by one, however many come at once; a window with a token
 //! too many is folded by a chunk, or, if nothing was compressed so far, compressed like a prompt.
 
+mod measure;
 mod plan;
 mod read;
 mod room;
@@ -42,6 +43,8 @@ pub struct ShadowStore<D: SparseDevice> {
     step: StepPlan,
     /// Prompts of the step, prepared.
     prompts: Vec<Prompt<D>>,
+    /// Selections of measurements.
+    script: Option<measure::Script<D>>,
 }
 
 /// A sequence that is compressed, or whose exact tokens go to their places.
@@ -63,6 +66,8 @@ pub struct ShadowTile<D: SparseDevice> {
 struct Round<D: SparseDevice> {
     tokens: D::Tokens,
     sequences: D::Sequences,
+    /// Its number.
+    step: u32,
     then: Vec<After<D>>,
 }
 
@@ -100,6 +105,7 @@ impl<D: SparseDevice> ShadowStore<D> {
             sizes,
             step: StepPlan::default(),
             prompts: Vec::new(),
+            script: None,
         })
     }
 
@@ -156,6 +162,7 @@ impl<D: SparseDevice> ShadowStore<D> {
             Ok(Round {
                 tokens: device.tokens(&round.tokens)?,
                 sequences: device.sequences(&round.sequences)?,
+                step: round.sequences.step,
                 then: then
                     .map(|then| Self::prepared(device, then))
                     .collect::<Result<_, DeviceError>>()?,
@@ -198,7 +205,18 @@ impl<D: SparseDevice> ShadowStore<D> {
         };
         device.rope_append(&round.tokens, qkv, queries, cache)?;
         device.landmark_score(&round.sequences, queries, own, selection)?;
-        device.select_chunks(&round.sequences, own, selection)?;
+        let scripted = self.script.as_mut().map(|script| script.phase(round.step));
+        match scripted {
+            None => device.select_chunks(&round.sequences, own, selection)?,
+            Some((scores, span_softmax)) => {
+                std::mem::swap(&mut selection.scores, scores);
+                std::mem::swap(&mut selection.span_softmax, span_softmax);
+                let selected = device.select_chunks(&round.sequences, own, selection);
+                std::mem::swap(&mut selection.scores, scores);
+                std::mem::swap(&mut selection.span_softmax, span_softmax);
+                selected?;
+            }
+        }
         device.fetch_missing(&round.sequences, selection, own)?;
         device.sparse_attention(&round.sequences, queries, own, selection, output)?;
         for after in &round.then {

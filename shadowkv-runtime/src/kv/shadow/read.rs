@@ -17,6 +17,19 @@ pub struct Statistics {
     pub bytes_fetched: u64,
 }
 
+impl Statistics {
+    /// What came since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Statistics) -> Statistics {
+        Statistics {
+            selected: self.selected - before.selected,
+            hits: self.hits - before.hits,
+            missing: self.missing - before.missing,
+            bytes_fetched: self.bytes_fetched - before.bytes_fetched,
+        }
+    }
+}
+
 /// What one layer holds of a sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerContents {
