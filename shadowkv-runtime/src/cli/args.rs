@@ -8,6 +8,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shadowkv_runtime::nvrtc::Arch;
 
@@ -104,6 +105,10 @@ pub(super) struct ModelArguments {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
 
+    /// Most memory for what is not in the model's own files, such as 8GiB; what is free unless given.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<ByteSize>,
+
     /// What is attended to.
     #[arg(long, value_enum, default_value = "full")]
     pub(super) attention: Attention,
@@ -139,7 +144,12 @@ pub(super) struct GenerateArguments {
     pub(super) max_tokens: usize,
 
     /// Divisor of the logits; 0 takes the likeliest token every time.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     pub(super) temperature: f32,
 
     /// Choose among the K likeliest tokens; 0 for all.
@@ -147,7 +157,12 @@ pub(super) struct GenerateArguments {
     pub(super) top_k: u32,
 
     /// Choose among the fewest tokens whose probability reaches P.
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     pub(super) top_p: f32,
 
     /// Seed of what is chosen; prompt i of a batch has SEED + i.

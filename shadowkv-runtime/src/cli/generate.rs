@@ -53,8 +53,8 @@ pub(super) fn run(arguments: &GenerateArguments, terminal: &Terminal) -> Result<
     };
     let (generated, times) = generate(&device, &mut decoder, &mut store, &requests, &mut texts)?;
     texts.bar.finish_and_clear();
-    let results = texts.results(generated)?;
-    print(arguments, &requests, &results)?;
+    let results = texts.results(&requests, generated)?;
+    print(arguments, &results)?;
     if arguments.stats {
         terminal.note(&stats(device.allocated_bytes(), &times, store.bytes()));
     }
@@ -204,15 +204,21 @@ fn write_now(text: &str) -> bool {
 /// What became of one prompt.
 #[derive(Debug, Serialize)]
 struct Answer {
+    prompt_tokens: usize,
     text: String,
     token_ids: Vec<i32>,
     ending: Ending,
 }
 
 impl Texts<'_> {
-    fn results(self, generated: Vec<Generated>) -> Result<Vec<Answer>, Failure> {
+    fn results(
+        self,
+        requests: &[Request],
+        generated: Vec<Generated>,
+    ) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::new();
-        for (mut own, generated) in self.each.into_iter().zip(generated) {
+        let all = self.each.into_iter().zip(requests).zip(generated);
+        for ((mut own, request), generated) in all {
             if let Some(message) = own.failed {
                 return Err(Failure::new(Code::Model, message));
             }
@@ -223,18 +229,16 @@ impl Texts<'_> {
                 shown = stops.push(&rest);
                 if stops.stopped() {
                     ending = Ending::Stop;
-                }
-                shown.push_str(&if stops.stopped() {
-                    String::new()
                 } else {
-                    stops.finish()
-                });
+                    shown.push_str(&stops.finish());
+                }
             }
             if self.live {
                 write_now(&shown);
             }
             own.text.push_str(&shown);
             answers.push(Answer {
+                prompt_tokens: request.prompt.len(),
                 text: own.text,
                 token_ids: generated.ids,
                 ending,
@@ -244,26 +248,17 @@ impl Texts<'_> {
     }
 }
 
-fn print(
-    arguments: &GenerateArguments,
-    requests: &[Request],
-    answers: &[Answer],
-) -> Result<(), Failure> {
+fn print(arguments: &GenerateArguments, answers: &[Answer]) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: u32,
         command: &'static str,
-        prompts: Vec<usize>,
         answers: &'a [Answer],
     }
     match (arguments.format, answers) {
         (Format::Json, answers) => terminal::json(&Document {
             schema: terminal::JSON_SCHEMA,
             command: "generate",
-            prompts: requests
-                .iter()
-                .map(|request| request.prompt.len())
-                .collect(),
             answers,
         }),
         // Its text has been printed, all but the end of the line.

@@ -38,7 +38,10 @@ impl Session {
         for warning in &model.warnings {
             terminal.warning(warning);
         }
-        let device = CpuDevice::new(&model.spec)?;
+        let device = match arguments.memory {
+            Some(memory) => CpuDevice::with_memory(&model.spec, memory.as_u64())?,
+            None => CpuDevice::new(&model.spec)?,
+        };
         let bar = terminal.progress("loading", model.weights.layers.len() as u64);
         let weights = DecoderWeights::load(&device, &model.weights, &mut |layers| {
             bar.set_position(layers as u64);

@@ -7,4 +7,5 @@
 )]
 
 mod golden;
+mod real_model;
 mod tiny_models;

@@ -13,7 +13,6 @@ pub struct CpuMatrix {
     pub(super) outputs: usize,
     pub(super) inputs: usize,
     pub(super) parts: Vec<Part>,
-    _entry: Entry,
 }
 
 /// Rows in one format.
@@ -24,6 +23,7 @@ pub(super) struct Part {
     pub(super) rows: usize,
     pub(super) row_bytes: usize,
     data: Data,
+    _entry: Entry,
 }
 
 /// The rows as stored, in order.
@@ -58,16 +58,14 @@ impl CpuMatrix {
         let mut parts = Vec::with_capacity(tensors.len());
         let mut outputs = 0;
         for tensor in tensors {
-            let part = Part::new(tensor, inputs, outputs)?;
+            let part = Part::new(account, tensor, inputs, outputs)?;
             outputs += part.rows;
             parts.push(part);
         }
-        let bytes: usize = parts.iter().map(|part| part.rows * part.row_bytes).sum();
         Ok(CpuMatrix {
             outputs,
             inputs,
             parts,
-            _entry: account.enter(bytes as u64),
         })
     }
 
@@ -85,7 +83,12 @@ impl CpuMatrix {
 }
 
 impl Part {
-    fn new(tensor: &Tensor, inputs: usize, begin: usize) -> Result<Part, DeviceError> {
+    fn new(
+        account: &Account,
+        tensor: &Tensor,
+        inputs: usize,
+        begin: usize,
+    ) -> Result<Part, DeviceError> {
         let refused = |message: &str| refused(&tensor.name, message);
         let &[rows, columns] = tensor.shape.as_slice() else {
             return Err(refused(&format!("shape {:?} is no matrix's", tensor.shape)));
@@ -115,9 +118,15 @@ impl Part {
             )));
         }
         let aligned = tensor.data.as_ptr().align_offset(format.alignment()) == 0;
-        let data = match order {
-            None if aligned => Data::Referenced(tensor.data.clone()),
-            _ => Data::Copied(copied(tensor, rows, row_bytes)?),
+        let (data, entry) = match order {
+            None if aligned => {
+                let entry = account.refer((rows * row_bytes) as u64);
+                (Data::Referenced(tensor.data.clone()), entry)
+            }
+            _ => {
+                let (words, entry) = copied(account, tensor, rows, row_bytes)?;
+                (Data::Copied(words), entry)
+            }
         };
         Ok(Part {
             format,
@@ -125,13 +134,20 @@ impl Part {
             rows,
             row_bytes,
             data,
+            _entry: entry,
         })
     }
 }
 
 /// The rows of `tensor` in order.
-fn copied(tensor: &Tensor, rows: usize, row_bytes: usize) -> Result<Vec<u32>, DeviceError> {
-    let mut words: Vec<u32> = zeroed(&tensor.name, (rows * row_bytes).div_ceil(4))?;
+fn copied(
+    account: &Account,
+    tensor: &Tensor,
+    rows: usize,
+    row_bytes: usize,
+) -> Result<(Vec<u32>, Entry), DeviceError> {
+    let words = (rows * row_bytes).div_ceil(4);
+    let (mut words, entry) = zeroed::<u32>(account, &tensor.name, words)?;
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
     for (place, row) in bytes
         .chunks_exact_mut(row_bytes.max(1))
@@ -144,7 +160,7 @@ fn copied(tensor: &Tensor, rows: usize, row_bytes: usize) -> Result<Vec<u32>, De
         };
         row.copy_from_slice(&tensor.data[from * row_bytes..][..row_bytes]);
     }
-    Ok(words)
+    Ok((words, entry))
 }
 
 fn refused(name: &str, message: &str) -> DeviceError {

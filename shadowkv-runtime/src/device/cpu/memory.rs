@@ -5,24 +5,63 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::allocation::try_zeroed_vec;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::device::{DeviceError, Element};
 
-/// Bytes of everything alive on a device.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Account(Arc<AtomicU64>);
+/// Bytes of everything alive on a device, and how many it may take.
+#[derive(Clone, Debug)]
+pub(super) struct Account(Arc<Books>);
+
+#[derive(Debug)]
+struct Books {
+    /// Weights that lie in mapped files among them.
+    bytes: AtomicU64,
+    /// Without those: the system takes their memory back as it likes.
+    owned: AtomicU64,
+    /// Most owned bytes.
+    limit: u64,
+}
 
 impl Account {
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// An account of at most `limit` bytes of memory.
+    pub(super) fn new(limit: u64) -> Account {
+        Account(Arc::new(Books {
+            bytes: AtomicU64::new(0),
+            owned: AtomicU64::new(0),
+            limit,
+        }))
     }
 
-    /// Counts `bytes` for as long as the entry lives.
-    pub(super) fn enter(&self, bytes: u64) -> Entry {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` of memory for `name`, for as long as the entry lives.
+    pub(super) fn take(&self, name: &str, bytes: u64) -> Result<Entry, DeviceError> {
+        let Books { owned, limit, .. } = &*self.0;
+        let more = |owned: u64| owned.checked_add(bytes).filter(|sum| sum <= limit);
+        owned
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .map_err(|owned| DeviceError::OutOfMemory {
+                name: name.to_owned(),
+                bytes,
+                free: Some(limit.saturating_sub(owned)),
+            })?;
+        Ok(self.enter(bytes, bytes))
+    }
+
+    /// Counts `bytes` of a mapped file.
+    pub(super) fn refer(&self, bytes: u64) -> Entry {
+        self.enter(bytes, 0)
+    }
+
+    fn enter(&self, bytes: u64, owned: u64) -> Entry {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         Entry {
             account: self.clone(),
             bytes,
+            owned,
         }
     }
 }
@@ -32,12 +71,32 @@ impl Account {
 pub(super) struct Entry {
     account: Account,
     bytes: u64,
+    owned: u64,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.account.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        let Books { bytes, owned, .. } = &*self.account.0;
+        bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        owned.fetch_sub(self.owned, Ordering::Relaxed);
     }
+}
+
+/// Bytes of memory that this process may still take: of the machine, and of its container where that has less. All there are
+/// where the system does not tell.
+pub(super) fn available_bytes() -> u64 {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(memory);
+    if system.total_memory() == 0 {
+        return u64::MAX;
+    }
+    // Not what the container calls free: cached pages of files, weights among them, can be taken back.
+    let of_container = system
+        .cgroup_limits()
+        .map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    system
+        .available_memory()
+        .min(of_container.unwrap_or(u64::MAX))
 }
 
 /// Memory of one element type.
@@ -52,8 +111,7 @@ impl<T: Element> CpuBuffer<T> {
         name: &str,
         elements: usize,
     ) -> Result<CpuBuffer<T>, DeviceError> {
-        let values: Vec<T::Host> = zeroed(name, elements)?;
-        let entry = account.enter(size_of_val(values.as_slice()) as u64);
+        let (values, entry) = zeroed(account, name, elements)?;
         Ok(CpuBuffer {
             values,
             _entry: entry,
@@ -69,19 +127,16 @@ impl<T: Element> fmt::Debug for CpuBuffer<T> {
 
 /// `elements` zeros, or the error that says for what they were wanted.
 pub(super) fn zeroed<T: bytemuck::Zeroable>(
+    account: &Account,
     name: &str,
     elements: usize,
-) -> Result<Vec<T>, DeviceError> {
-    let out_of_memory = |()| DeviceError::OutOfMemory {
+) -> Result<(Vec<T>, Entry), DeviceError> {
+    let bytes = (elements as u64).saturating_mul(size_of::<T>() as u64);
+    let entry = account.take(name, bytes)?;
+    let values = try_zeroed_vec(elements).map_err(|()| DeviceError::OutOfMemory {
         name: name.to_owned(),
-        bytes: (elements as u64).saturating_mul(size_of::<T>() as u64),
+        bytes,
         free: None,
-    };
-    if elements
-        .checked_mul(size_of::<T>())
-        .is_none_or(|bytes| isize::try_from(bytes).is_err())
-    {
-        return Err(out_of_memory(()));
-    }
-    try_zeroed_vec(elements).map_err(out_of_memory)
+    })?;
+    Ok((values, entry))
 }

@@ -54,12 +54,21 @@ struct Widths {
 }
 
 impl CpuDevice {
-    /// The CPU for `spec`.
+    /// The CPU for `spec`, with as much memory as is free now.
     ///
     /// # Errors
     ///
     /// None today: like every device it may refuse a spec.
     pub fn new(spec: &Spec) -> Result<CpuDevice, DeviceError> {
+        CpuDevice::with_memory(spec, memory::available_bytes())
+    }
+
+    /// The CPU for `spec`, with at most `bytes` of memory beside weights that lie in mapped files.
+    ///
+    /// # Errors
+    ///
+    /// As [`CpuDevice::new`].
+    pub fn with_memory(spec: &Spec, bytes: u64) -> Result<CpuDevice, DeviceError> {
         let decoder = spec.decoder.as_ref().map(|decoder| Widths {
             eps: decoder.norm_eps as f32,
             ffn: decoder.ffn as usize,
@@ -69,7 +78,7 @@ impl CpuDevice {
             shape: spec.attention,
             decoder,
             rotary: Rotary::new(spec),
-            account: Account::default(),
+            account: Account::new(bytes),
         })
     }
 

@@ -1,0 +1,16 @@
+//! The program as its users meet it: commands, exit codes, and what it says when something is wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod commands;
+#[path = "../common/mod.rs"]
+mod common;
+mod generate;
+mod logits;
+mod support;
+mod unusable;
