@@ -101,7 +101,7 @@ fn estimate_of_a_model() {
         rows.iter().find(found).unwrap()
     };
     // 32 layers, keys and values, 8 heads of 128 in bf16; and the queries of a tile.
-    let full = 4 * 122_880 * 32 * 2 * 1024 * 2 + 512 * 4096 * 2;
+    let full = 4 * 122_880_u64 * 32 * 2 * 1024 * 2 + 512 * 4096 * 2;
     assert_eq!(row("full", 4)["store_bytes"], full);
     assert_eq!(row("full", 4)["fits"], true);
     assert_eq!(row("full", 24)["fits"], false);
@@ -127,7 +127,7 @@ fn bench_of_steps() {
         "--device",
         "cpu",
         "--context",
-        "600,9000",
+        "2000,9000",
         "--batch",
         "2",
         "--steps",
