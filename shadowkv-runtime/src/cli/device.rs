@@ -174,6 +174,32 @@ fn lookup(arguments: &DeviceArguments) -> Lookup {
     Lookup::new(arguments.package.clone(), &Environment::read())
 }
 
+/// Gives `spec`, which was made of what a model tells and so has the method's usual parameters, those of a package for the same
+/// model: of the one that is named, or of one that comes with this program. Without such a package it stays as it is.
+pub(super) fn adopt_method(spec: &mut Spec, arguments: &DeviceArguments) {
+    if package::find(spec, &lookup(arguments)).is_ok() {
+        return;
+    }
+    let packages: Vec<Package> = match &arguments.package {
+        Some(folder) => Package::open(folder).into_iter().collect(),
+        None => {
+            let names = Package::shipped_names().unwrap_or_default();
+            names
+                .iter()
+                .flat_map(|name| Package::shipped(name))
+                .collect()
+        }
+    };
+    for package in packages {
+        let mut adapted = spec.clone();
+        adapted.shadowkv = package.spec().shadowkv.clone();
+        if package.check_spec(&adapted).is_ok() {
+            *spec = adapted;
+            return;
+        }
+    }
+}
+
 /// A GPU with the kernels of the package that fits `spec`.
 fn open<G: Gpu>(
     gpu: G,

@@ -22,9 +22,12 @@ pub(super) fn open(arguments: &ModelArguments, terminal: &Terminal) -> Result<La
     set_threads(arguments.on.threads)?;
     let mut options = ModelOptions::from_environment().offline(arguments.on.offline);
     options.spec = arguments.spec.clone().map(SpecSource::Path);
-    let model = Model::open(arguments.model.as_deref(), &options, &|step| {
+    let mut model = Model::open(arguments.model.as_deref(), &options, &|step| {
         terminal.note(&step.to_string());
     })?;
+    if arguments.spec.is_none() {
+        super::device::adopt_method(&mut model.spec, &arguments.on);
+    }
     for warning in &model.warnings {
         terminal.warning(warning);
     }

@@ -224,3 +224,48 @@ fn a_reader_that_leaves_ends_it() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn devices_and_attentions() {
+    let Some(model) = model() else { return };
+    let text = |more: &[&str]| {
+        let mut arguments = vec![
+            "generate",
+            "--raw",
+            "--prompt",
+            "The quick brown fox",
+            "--stats",
+        ];
+        // Its header does not tell the method's parameters: those of the package that comes with the program are taken.
+        arguments.extend(["--model", model.to_str().unwrap(), "--max-tokens", "3"]);
+        arguments.extend(more);
+        let ran = run(&arguments);
+        assert_eq!(ran.code, 0, "{ran}");
+        ran
+    };
+    // A short prompt is all exact.
+    let full = text(&["--device", "cpu"]);
+    let shadow = text(&["--device", "cpu", "--attention", "shadowkv"]);
+    assert_eq!(full.stdout, shadow.stdout);
+    assert!(shadow.stderr.contains("selected 0 chunks"), "{shadow}");
+    let emulated = text(&[
+        "--device",
+        "emulated:h100",
+        "--attention",
+        "shadowkv",
+        "--stream-order",
+        "7",
+    ]);
+    assert!(emulated.stderr.contains("emulated H100"), "{emulated}");
+    assert_eq!(full.stdout, emulated.stdout);
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.json");
+    text(&[
+        "--device",
+        "emulated",
+        "--timeline",
+        trace.to_str().unwrap(),
+    ]);
+    let trace: Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
+    assert!(trace.to_string().contains("decode_attention"));
+}
