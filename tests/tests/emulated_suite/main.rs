@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod faults;
 #[expect(dead_code, reason = "another suite compares more closely")]
 #[path = "../decoder_suite/golden.rs"]
 mod golden;

@@ -21,6 +21,8 @@ use crate::steps::small;
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
+    /// Nothing.
+    None,
     /// Values are fetched before the chunks are selected.
     FetchDoesNotWait,
     /// Attention does not wait for the values.
@@ -67,11 +69,27 @@ impl Bug {
     ];
 
     /// What must be among the findings.
-    fn finding(self) -> FindingKind {
+    ///
+    /// Accesses are compared as they run, whichever comes first, so a random order finds every bug as what it is. Where work runs
+    /// as late as it may, what is on a stream that nobody waits for runs when all is over: all that is left to see is
+    /// that what it touches was freed before.
+    fn finding(self, order: Order) -> FindingKind {
         match self {
             Bug::FetchedIsNotRecorded => FindingKind::EventNeverRecorded,
             Bug::StagingOverwritten => FindingKind::HostWriteInFlight,
             Bug::ReadWithoutWaiting => FindingKind::HostReadInFlight,
+            Bug::AttentionDoesNotWait
+            | Bug::FetchedOnTheWrongStream
+            | Bug::ReconstructOnFetch
+            | Bug::AttentionOnFetch
+            | Bug::FoldOnFetch
+            | Bug::ProductOnFetch
+            | Bug::NumbersOnFetch
+            | Bug::ClearedOnFetch
+                if order == Order::Lazy =>
+            {
+                FindingKind::FreedInFlight
+            }
             _ => FindingKind::Race,
         }
     }
@@ -382,18 +400,22 @@ fn findings(bug: Bug, order: Order) -> Vec<(FindingKind, String)> {
 
 #[test]
 fn every_missing_order_is_found() {
-    let orders = [Order::Lazy, Order::Random(11), Order::Random(12)];
-    for bug in Bug::ALL {
-        let found: Vec<_> = orders.map(|order| findings(bug, order)).into();
-        // Something is found in every order, and what it is by one of them at least.
-        assert!(
-            found.iter().all(|own| !own.is_empty()),
-            "{bug:?}: {found:?}"
-        );
-        let mut all = found.iter().flatten();
-        assert!(
-            all.any(|(kind, _)| *kind == bug.finding()),
-            "{bug:?}: {found:?}"
-        );
+    let orders = [Order::Lazy, Order::Random(11)];
+    let all = || {
+        orders
+            .iter()
+            .flat_map(|order| Bug::ALL.map(|bug| (*order, bug)))
+    };
+    let missed: Vec<_> = all()
+        .map(|(order, bug)| (order, bug, findings(bug, order)))
+        .filter(|(order, bug, found)| !found.iter().any(|own| own.0 == bug.finding(*order)))
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn what_misses_no_order_is_not_objected_to() {
+    for order in [Order::Lazy, Order::Random(11)] {
+        assert_eq!(findings(Bug::None, order), []);
     }
 }

@@ -122,7 +122,8 @@ impl Compiled {
     }
 }
 
-struct Silent;
+/// Nobody who listens.
+pub(crate) struct Silent;
 
 impl Listener for Silent {
     fn token(&mut self, _sequence: usize, _id: i32) -> bool {

@@ -10,8 +10,8 @@ use shadowkv_runtime::decoder::{NewIds, Output, Wanted};
 use shadowkv_runtime::device::kernels::KernelsError;
 use shadowkv_runtime::device::sparse::SparseDevice;
 use shadowkv_runtime::gpu::emulated::Order;
-use shadowkv_runtime::kv::KvStore;
 use shadowkv_runtime::kv::shadow::{ShadowRoom, ShadowStore};
+use shadowkv_runtime::kv::{FullCache, KvStore};
 
 use crate::golden::Golden;
 use crate::setup::{Compiled, gpu, tiny};
@@ -32,11 +32,14 @@ macro_rules! models {
 
 models! {
     llama_3_1: "llama-3.1", "golden";
+    llama_3_1_all_bands: "llama-3.1-orig64", "golden";
+    llama_3_8b_1m: "llama-3-8b-1m", "golden";
     glm_4_9b_1m: "glm-4-9b-1m", "golden";
     yi_9b_200k: "yi-9b-200k", "golden";
     phi_3_mini_128k: "phi-3-mini-128k", "golden";
     phi_3_mini_128k_long: "phi-3-mini-128k", "golden_long";
     qwen2_7b_128k: "qwen2-7b-128k", "golden";
+    qwen2_7b_128k_all_bands: "qwen2-7b-128k-orig64", "golden";
     smollm2_135m: "smollm2-135m", "golden";
     mistral_7b: "mistral-7b", "golden";
 }
@@ -48,7 +51,9 @@ fn near_transformers(name: &str, golden: &str) {
     let device = compiled.device(gpu.clone());
     let ids = expected.integers("input_ids");
     let store = compiled.full(&device, ids.len() + 64);
-    let full = logits(&compiled, &device, store, &ids, &expected);
+    let (full, store) = logits(&compiled, &device, store, &ids, &expected);
+    keys_and_values(&compiled, &device, &store, &expected);
+    drop(store);
     let room = ShadowRoom {
         capacities: vec![ids.len() + 64],
         prompt_rows: ids.len(),
@@ -56,10 +61,10 @@ fn near_transformers(name: &str, golden: &str) {
     };
     let layers = compiled.model.weights.layers.len();
     let store = ShadowStore::new(&device, &compiled.model.spec, layers, &room).unwrap();
-    let shadow = logits(&compiled, &device, store, &ids, &expected);
+    let (shadow, store) = logits(&compiled, &device, store, &ids, &expected);
     // Attention to a prompt is full, whatever the store; and what follows fits the exact window.
     assert_eq!(full, shadow, "{name}: the stores' logits");
-    drop(device);
+    drop((store, device));
     let findings = gpu.finish();
     assert!(findings.is_empty(), "{name}: {findings:?}");
 }
@@ -71,7 +76,7 @@ fn logits<D: SparseDevice, K: KvStore<D>>(
     mut store: K,
     ids: &[i32],
     expected: &Golden,
-) -> Vec<f32> {
+) -> (Vec<f32>, K) {
     let mut decoder = compiled.decoder(device, 64);
     let sequence = store.admit(device, ids.len(), ids.len() + 64).unwrap();
     let mut logits = Vec::new();
@@ -110,7 +115,34 @@ fn logits<D: SparseDevice, K: KvStore<D>>(
     }
     assert!(decided > 0, "no gap is beyond the bound {bound}");
     logits.extend(own);
-    logits
+    (logits, store)
+}
+
+/// The prompt's keys after RoPE and values in the cache, held against transformers'.
+fn keys_and_values<D: SparseDevice>(
+    compiled: &Compiled,
+    device: &D,
+    store: &FullCache<D>,
+    expected: &Golden,
+) {
+    for layer in 0..compiled.model.weights.layers.len() {
+        // The first sequence that came.
+        let (keys, values) = store.read(device, layer, 0).unwrap();
+        for (kind, found) in [("k_post", keys), ("v", values)] {
+            let name = format!("layers.{layer}.{kind}");
+            let (shape, theirs) = expected.floats(&name);
+            let [heads, tokens, dim] = shape[..] else {
+                panic!("{name}: {shape:?}")
+            };
+            // `[heads, tokens, dim]` there, `[tokens, heads, dim]` here; here the continuation follows.
+            let place = |head: usize, token: usize| (token * heads + head) * dim;
+            let pairs = (0..heads).flat_map(|head| (0..tokens).map(move |token| (head, token)));
+            let ours: Vec<f32> = pairs
+                .flat_map(|(head, token)| found[place(head, token)..][..dim].iter().copied())
+                .collect();
+            near(&name, &ours, &theirs, PER_LAYER * layer + 3);
+        }
+    }
 }
 
 /// Fails if a number is further than the bound, which is returned, or all are further in the mean than chance has it.

@@ -66,6 +66,80 @@ impl<G: Gpu> KernelDevice<G> {
                 .launch(&self.gpu, stream, name, &run.launches, &sizes, arguments)
         }
     }
+
+    /// Missing values from the host to their slots, on a stream of their own.
+    fn gather_values(
+        &self,
+        sequences: &KernelSequences<G>,
+        selection: &Selection<Self>,
+        layer: &SparseLayer<Self>,
+    ) -> Result<(), DeviceError> {
+        let strides = self.strides(layer);
+        for run in &sequences.runs {
+            let selected = run.entry * strides.selected;
+            let lists = run.entry * strides.kv_heads;
+            let arguments = [
+                ("host_values", layer.host_values.memory.address()),
+                ("store_begin", run.store_begin()),
+                ("store_capacity", run.store_capacity()),
+                ("missing_chunks", selection.missing_chunks.address(selected)),
+                ("missing_slots", selection.missing_slots.address(selected)),
+                ("missing_count", selection.missing_count.address(lists)),
+                (
+                    "value_slots",
+                    layer.value_slots.address(run.entry * strides.slot_rows),
+                ),
+                ("batch", run.batch),
+            ];
+            self.by_run(
+                &self.fetch,
+                Name::GatherValues,
+                run,
+                Some(layer),
+                &arguments,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Missing keys from their factors to their slots.
+    fn reconstruct_keys(
+        &self,
+        sequences: &KernelSequences<G>,
+        selection: &Selection<Self>,
+        layer: &SparseLayer<Self>,
+    ) -> Result<(), DeviceError> {
+        let strides = self.strides(layer);
+        for run in &sequences.runs {
+            let selected = run.entry * strides.selected;
+            let lists = run.entry * strides.kv_heads;
+            let arguments = [
+                ("factors", layer.factors.address(0)),
+                (
+                    "key_basis",
+                    layer.key_basis.address(run.entry * strides.basis),
+                ),
+                ("store_begin", run.store_begin()),
+                ("store_capacity", run.store_capacity()),
+                ("rope_table", run.rope_table()),
+                ("missing_chunks", selection.missing_chunks.address(selected)),
+                ("missing_slots", selection.missing_slots.address(selected)),
+                ("missing_count", selection.missing_count.address(lists)),
+                (
+                    "key_slots",
+                    layer.key_slots.address(run.entry * strides.slot_rows),
+                ),
+            ];
+            self.by_run(
+                &self.main,
+                Name::ReconstructKeys,
+                run,
+                Some(layer),
+                &arguments,
+            )?;
+        }
+        Ok(())
+    }
 }
 
 impl<G: Gpu> SparseDevice for KernelDevice<G> {
@@ -400,73 +474,15 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         selection: &Selection<Self>,
         layer: &mut SparseLayer<Self>,
     ) -> Result<(), DeviceError> {
-        let strides = self.strides(layer);
         // The slots' last readers and the values' last writers came before on the main stream.
         self.gpu.record(&self.main, &self.selected)?;
         self.gpu.wait(&self.fetch, &self.selected)?;
-        for run in &sequences.runs {
-            let selected = run.entry * strides.selected;
-            let arguments = [
-                ("host_values", layer.host_values.memory.address()),
-                ("store_begin", run.store_begin()),
-                ("store_capacity", run.store_capacity()),
-                ("missing_chunks", selection.missing_chunks.address(selected)),
-                ("missing_slots", selection.missing_slots.address(selected)),
-                (
-                    "missing_count",
-                    selection
-                        .missing_count
-                        .address(run.entry * strides.kv_heads),
-                ),
-                (
-                    "value_slots",
-                    layer.value_slots.address(run.entry * strides.slot_rows),
-                ),
-                ("batch", run.batch),
-            ];
-            self.by_run(
-                &self.fetch,
-                Name::GatherValues,
-                run,
-                Some(layer),
-                &arguments,
-            )?;
-        }
+        let gathered = self.gather_values(sequences, selection, layer);
         self.gpu.record(&self.fetch, &self.fetched)?;
-        for run in &sequences.runs {
-            let selected = run.entry * strides.selected;
-            let arguments = [
-                ("factors", layer.factors.address(0)),
-                (
-                    "key_basis",
-                    layer.key_basis.address(run.entry * strides.basis),
-                ),
-                ("store_begin", run.store_begin()),
-                ("store_capacity", run.store_capacity()),
-                ("rope_table", run.rope_table()),
-                ("missing_chunks", selection.missing_chunks.address(selected)),
-                ("missing_slots", selection.missing_slots.address(selected)),
-                (
-                    "missing_count",
-                    selection
-                        .missing_count
-                        .address(run.entry * strides.kv_heads),
-                ),
-                (
-                    "key_slots",
-                    layer.key_slots.address(run.entry * strides.slot_rows),
-                ),
-            ];
-            self.by_run(
-                &self.main,
-                Name::ReconstructKeys,
-                run,
-                Some(layer),
-                &arguments,
-            )?;
-        }
+        let fetched = gathered.and_then(|()| self.reconstruct_keys(sequences, selection, layer));
+        // Joined even where a launch was refused: what is fetched would else race with whatever the caller does next.
         self.gpu.wait(&self.main, &self.fetched)?;
-        Ok(())
+        fetched
     }
 
     fn sparse_attention(
