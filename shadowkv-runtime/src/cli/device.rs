@@ -180,19 +180,18 @@ pub(super) fn adopt_method(spec: &mut Spec, arguments: &DeviceArguments) {
     if package::find(spec, &lookup(arguments)).is_ok() {
         return;
     }
-    let packages: Vec<Package> = match &arguments.package {
-        Some(folder) => Package::open(folder).into_iter().collect(),
-        None => {
-            let names = Package::shipped_names().unwrap_or_default();
-            names
-                .iter()
-                .flat_map(|name| Package::shipped(name))
-                .collect()
-        }
+    let packages: Vec<Package> = if let Some(folder) = &arguments.package {
+        Package::open(folder).into_iter().collect()
+    } else {
+        let names = Package::shipped_names().unwrap_or_default();
+        names
+            .iter()
+            .flat_map(|name| Package::shipped(name))
+            .collect()
     };
     for package in packages {
         let mut adapted = spec.clone();
-        adapted.shadowkv = package.spec().shadowkv.clone();
+        adapted.shadowkv = package.spec().shadowkv;
         if package.check_spec(&adapted).is_ok() {
             *spec = adapted;
             return;
