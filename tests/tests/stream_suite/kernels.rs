@@ -1,5 +1,7 @@
 //! Small kernels by hand, in the shape of a decode step: score, select, gather from the host, attend, append, fold.
 
+use std::fmt::Write as _;
+
 use shadowkv_runtime::gpu::{Gpu, GpuError, Image};
 use shadowkv_runtime::manifest::LaunchDims;
 
@@ -12,15 +14,11 @@ pub(crate) const ROWS: u64 = 16;
 
 /// A kernel that takes `members` 8-byte members of one struct, in `%rd1` onwards; `%r1` is the thread, `%r2` the block.
 fn kernel(name: &str, members: usize, body: &str) -> String {
-    let loads: String = (0..members)
-        .map(|member| {
-            format!(
-                "ld.param.u64 %rd{}, [{name}_param_0+{}];\n",
-                member + 1,
-                member * 8
-            )
-        })
-        .collect();
+    let mut loads = String::new();
+    for member in 0..members {
+        let (to, offset) = (member + 1, member * 8);
+        writeln!(loads, "ld.param.u64 %rd{to}, [{name}_param_0+{offset}];").unwrap();
+    }
     format!(
         ".visible .entry {name}(.param .align 8 .b8 {name}_param_0[{}]) {{\n\
          .reg .pred %p<4>;\n.reg .b32 %r<16>;\n.reg .b64 %rd<16>;\n{loads}\
@@ -78,13 +76,12 @@ fn source() -> String {
     // attend(slots, window, output): output[t] = window[t] + the sum of slots[.][t]
     let mut sum = format!("{}ld.global.u32 %r3, [%rd8];\n{}", own(8, 2), own(9, 1));
     for slot in 0..SELECTED {
-        sum += &format!(
-            "ld.global.u32 %r4, [%rd9+{}];\nmad.lo.s32 %r3, %r4, {}, %r3;\n",
-            slot * ROW * 4,
-            slot + 1
-        );
+        let (offset, factor) = (slot * ROW * 4, slot + 1);
+        writeln!(sum, "ld.global.u32 %r4, [%rd9+{offset}];").unwrap();
+        writeln!(sum, "mad.lo.s32 %r3, %r4, {factor}, %r3;").unwrap();
     }
-    sum += &format!("{}st.global.u32 [%rd10], %r3;", own(10, 3));
+    sum += &own(10, 3);
+    sum += "st.global.u32 [%rd10], %r3;";
     source += &kernel("attend", 3, &sum);
     // append(window, output): window[t] = window[t] * 3 + output[t]
     source += &kernel(

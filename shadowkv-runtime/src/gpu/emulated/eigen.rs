@@ -42,6 +42,8 @@ pub(super) fn basis(gram: &[u8], width: usize, rank: usize) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use super::*;
 
     fn bytes(matrix: &[f32]) -> Vec<u8> {

@@ -175,6 +175,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use proptest::prelude::*;
 
     use super::*;
