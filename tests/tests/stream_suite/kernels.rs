@@ -16,12 +16,8 @@ pub(crate) const ROWS: u64 = 16;
 fn kernel(name: &str, members: usize, body: &str) -> String {
     let mut loads = String::new();
     for member in 0..members {
-        let (register, offset) = (member + 1, member * 8);
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            loads,
-            "ld.param.u64 %rd{register}, [{name}_param_0+{offset}];"
-        );
+        let (to, offset) = (member + 1, member * 8);
+        writeln!(loads, "ld.param.u64 %rd{to}, [{name}_param_0+{offset}];").unwrap();
     }
     format!(
         ".visible .entry {name}(.param .align 8 .b8 {name}_param_0[{}]) {{\n\
@@ -80,13 +76,12 @@ fn source() -> String {
     // attend(slots, window, output): output[t] = window[t] + the sum of slots[.][t]
     let mut sum = format!("{}ld.global.u32 %r3, [%rd8];\n{}", own(8, 2), own(9, 1));
     for slot in 0..SELECTED {
-        let (offset, weight) = (slot * ROW * 4, slot + 1);
-        let _ = write!(
-            sum,
-            "ld.global.u32 %r4, [%rd9+{offset}];\nmad.lo.s32 %r3, %r4, {weight}, %r3;\n"
-        );
+        let (offset, factor) = (slot * ROW * 4, slot + 1);
+        writeln!(sum, "ld.global.u32 %r4, [%rd9+{offset}];").unwrap();
+        writeln!(sum, "mad.lo.s32 %r3, %r4, {factor}, %r3;").unwrap();
     }
-    let _ = write!(sum, "{}st.global.u32 [%rd10], %r3;", own(10, 3));
+    sum += &own(10, 3);
+    sum += "st.global.u32 [%rd10], %r3;";
     source += &kernel("attend", 3, &sum);
     // append(window, output): window[t] = window[t] * 3 + output[t]
     source += &kernel(

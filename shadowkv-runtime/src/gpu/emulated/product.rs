@@ -4,6 +4,10 @@
     clippy::inline_always,
     reason = "a vector operation is worth nothing outside of the function that has its features"
 )]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "an index counts in several arrays at once"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -127,65 +131,106 @@ impl WithSimd for Columns<'_> {
 impl Columns<'_> {
     /// `V` vectors make up the lanes.
     #[inline(always)]
-    fn all<S: Simd, const V: usize>(self, simd: S) {
+    fn all<S: Simd, const V: usize>(mut self, simd: S) {
         let rows = self.input.len() / self.padded;
-        for row in 0..rows {
-            let input = &self.input[row * self.padded..(row + 1) * self.padded];
-            let mut column = 0;
-            let mut weights = self.weights;
-            // Two at a time share the loads of the input.
-            while weights.len() >= 2 * self.padded {
-                let (now, later) = weights.split_at(2 * self.padded);
-                let [first, second] = sums::<S, V, 2>(simd, input, now);
-                self.sums[column * rows + row] = first;
-                self.sums[(column + 1) * rows + row] = second;
-                column += 2;
-                weights = later;
+        let mut row = 0;
+        // So many sums at a time that none waits for another, and no more than registers hold.
+        while rows - row >= 2 {
+            self.rows::<S, V, 2>(simd, row);
+            row += 2;
+        }
+        if row < rows {
+            self.rows::<S, V, 1>(simd, row);
+        }
+    }
+
+    /// `R` rows of the input from `row` on, and all weights.
+    #[inline(always)]
+    fn rows<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, row: usize) {
+        let count = self.weights.len() / self.padded;
+        let mut column = 0;
+        if V == 1 {
+            while count - column >= 4 {
+                self.tile::<S, V, R, 4>(simd, row, column);
+                column += 4;
             }
-            if !weights.is_empty() {
-                let [only] = sums::<S, V, 1>(simd, input, weights);
-                self.sums[column * rows + row] = only;
+        }
+        while count - column >= 2 {
+            self.tile::<S, V, R, 2>(simd, row, column);
+            column += 2;
+        }
+        if column < count {
+            self.tile::<S, V, R, 1>(simd, row, column);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize, const R: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+    ) {
+        let padded = self.padded;
+        let input = &self.input[row * padded..(row + R) * padded];
+        let weights = &self.weights[column * padded..(column + N) * padded];
+        let sums = sums::<S, V, R, N>(simd, input, weights);
+        let rows = self.input.len() / padded;
+        for (r, sums) in sums.iter().enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                self.sums[(column + n) * rows + row + r] = *sum;
             }
         }
     }
 }
 
-/// The products of one row of the input and `N` rows of weights.
+/// The products of `R` rows of the input and `N` rows of weights.
 #[inline(always)]
-fn sums<S: Simd, const V: usize, const N: usize>(
+fn sums<S: Simd, const V: usize, const R: usize, const N: usize>(
     simd: S,
     input: &[f32],
     weights: &[f32],
-) -> [f32; N] {
+) -> [[f32; N]; R] {
     let (input, _) = S::as_simd_f32s(input);
     let (weights, _) = S::as_simd_f32s(weights);
-    let row = input.len();
-    let mut sums = [[simd.splat_f32s(0.0); V]; N];
-    for step in 0..row / V {
+    let length = input.len() / R;
+    let mut sums = [[[simd.splat_f32s(0.0); V]; N]; R];
+    for step in 0..length / V {
         for v in 0..V {
-            let x = input[step * V + v];
+            let at = step * V + v;
             for n in 0..N {
-                sums[n][v] = simd.mul_add_e_f32s(x, weights[n * row + step * V + v], sums[n][v]);
+                let weight = weights[n * length + at];
+                for r in 0..R {
+                    let sum = &mut sums[r][n][v];
+                    *sum = simd.mul_add_e_f32s(input[r * length + at], weight, *sum);
+                }
             }
         }
     }
-    let mut totals = [0.0; N];
-    for (total, sums) in totals.iter_mut().zip(&sums) {
-        let mut lanes = [0.0; LANES];
-        for (to, sum) in lanes.chunks_exact_mut(S::F32_LANES).zip(sums) {
-            to.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(sum)));
+    let mut totals = [[0.0; N]; R];
+    for (totals, sums) in totals.iter_mut().zip(&sums) {
+        for (total, sums) in totals.iter_mut().zip(sums) {
+            *total = joined::<S, V>(sums);
         }
-        // Halves onto halves: the same tree on every CPU.
-        let mut width = LANES / 2;
-        while width > 0 {
-            for lane in 0..width {
-                lanes[lane] += lanes[lane + width];
-            }
-            width /= 2;
-        }
-        *total = lanes[0];
     }
     totals
+}
+
+/// The sum of all lanes, halves onto halves: the same tree on every CPU.
+#[inline(always)]
+fn joined<S: Simd, const V: usize>(sums: &[S::f32s; V]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for (to, sum) in lanes.chunks_exact_mut(S::F32_LANES).zip(sums) {
+        to.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(sum)));
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]
