@@ -170,7 +170,8 @@ impl<'a> Sequence<'a> {
                 "token_count" => words(&[tokens]),
                 "sequence_epoch" => words(&[1]),
                 "slot_chunk" => vec![0xff; memory.bytes().try_into().unwrap()],
-                "slot_epoch"
+                "fetch_totals"
+                | "slot_epoch"
                 | "slot_stamp"
                 | "outlier_mask"
                 | "outlier_count"
