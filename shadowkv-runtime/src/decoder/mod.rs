@@ -118,7 +118,7 @@ impl<D: Device> Decoder<D> {
             gate_up: device.allocate("gate and up", rows(2 * widths.ffn))?,
             gated: device.allocate("gated activations", rows(widths.ffn))?,
             logits: device.allocate("logits", LOGIT_ROWS * widths.vocab)?,
-            sampled: device.allocate("next tokens", LOGIT_ROWS)?,
+            sampled: device.allocate("next tokens", tile_rows)?,
         };
         Ok(Decoder {
             spec: spec.clone(),
@@ -176,32 +176,46 @@ impl<D: Device> Decoder<D> {
                 addend: device.allocate("block output", elements)?,
             });
         }
-        for (tile, buffers) in tiles.iter().zip(&mut self.tiles) {
-            device.write(&mut self.scratch.ids, 0, &ids[tile.rows.clone()])?;
-            let table = &self.weights.embedding;
-            let rows = tile.rows.len();
-            device.embed(&self.scratch.ids, rows, table, &mut buffers.residual)?;
-        }
         let appends: Vec<&[Append]> = tiles.iter().map(|tile| tile.appends.as_slice()).collect();
-        let prepared = store.prepare(device, &appends)?;
-        let steps = tiles.len() * self.weights.layers.len();
-        for layer in 0..self.weights.layers.len() {
-            for (index, (tile, prepared)) in tiles.iter().zip(&prepared).enumerate() {
-                self.layer(device, store, layer, index, tile.rows.len(), prepared)?;
-                progress(layer * tiles.len() + index + 1, steps);
+        let all = matches!(output, Output::Logits(Wanted::All, _));
+        let heads = heads(new, &tiles, all);
+        let is_step = tiles.len() == 1 && new.iter().all(|new| new.ids.len() <= 1);
+        match output {
+            Output::Next(sampling, next) if is_step => {
+                let samplings = samplings(device, sampling, &heads[0])?;
+                device.write(&mut self.scratch.ids, 0, &ids)?;
+                let prepared = store.prepare(device, &appends)?;
+                let rows = tiles[0].rows.len();
+                device.repeated(&mut || {
+                    self.embed(device, 0, rows)?;
+                    for layer in 0..self.weights.layers.len() {
+                        self.layer(device, store, layer, 0, rows, &prepared[0])?;
+                        store.end_layer(device, layer)?;
+                    }
+                    self.next(device, 0, rows, &heads[0], &samplings)
+                })?;
+                progress(self.layers(), self.layers());
+                store.advance(&whole(new));
+                self.read_next(device, &heads[0], next)
             }
-            store.end_layer(device, layer)?;
+            output => {
+                for (index, tile) in tiles.iter().enumerate() {
+                    device.write(&mut self.scratch.ids, 0, &ids[tile.rows.clone()])?;
+                    self.embed(device, index, tile.rows.len())?;
+                }
+                let prepared = store.prepare(device, &appends)?;
+                let steps = tiles.len() * self.layers();
+                for layer in 0..self.layers() {
+                    for (index, (tile, prepared)) in tiles.iter().zip(&prepared).enumerate() {
+                        self.layer(device, store, layer, index, tile.rows.len(), prepared)?;
+                        progress(layer * tiles.len() + index + 1, steps);
+                    }
+                    store.end_layer(device, layer)?;
+                }
+                store.advance(&whole(new));
+                self.output(device, &tiles, &heads, output)
+            }
         }
-        let appends: Vec<Append> = new
-            .iter()
-            .map(|new| Append {
-                sequence: new.sequence,
-                count: new.ids.len(),
-                offset: 0,
-            })
-            .collect();
-        store.advance(&appends);
-        self.output(device, new, &tiles, output)
     }
 
     fn check<K: KvStore<D>>(&self, store: &K, new: &[NewIds]) -> Result<(), DecoderError> {
@@ -228,6 +242,12 @@ impl<D: Device> Decoder<D> {
         Ok(())
     }
 
+    /// The tokens of one tile, whose ids are written, into the residual stream.
+    fn embed(&mut self, device: &D, tile: usize, rows: usize) -> Result<(), DeviceError> {
+        let residual = &mut self.tiles[tile].residual;
+        device.embed(&self.scratch.ids, rows, &self.weights.embedding, residual)
+    }
+
     /// One layer of one tile.
     fn layer<K: KvStore<D>>(
         &mut self,
@@ -237,7 +257,7 @@ impl<D: Device> Decoder<D> {
         tile: usize,
         rows: usize,
         prepared: &K::Tile,
-    ) -> Result<(), DecoderError> {
+    ) -> Result<(), DeviceError> {
         let weights = &self.weights.layers[layer];
         let TileBuffers { residual, addend } = &mut self.tiles[tile];
         let scratch = &mut self.scratch;
@@ -272,65 +292,87 @@ impl<D: Device> Decoder<D> {
             &mut scratch.gate_up,
         )?;
         device.silu_mul(&scratch.gate_up, rows, &mut scratch.gated)?;
-        device.linear(&scratch.gated, rows, &weights.down, None, addend)?;
+        device.linear(&scratch.gated, rows, &weights.down, None, addend)
+    }
+
+    /// The final norm of one tile.
+    fn final_norm(&mut self, device: &D, tile: usize, rows: usize) -> Result<(), DeviceError> {
+        let TileBuffers { residual, addend } = &mut self.tiles[tile];
+        let norm = &self.weights.final_norm;
+        device.rms_norm(Some(addend), residual, rows, norm, &mut self.scratch.normed)
+    }
+
+    /// The final norm of one tile, the logits of its `heads`, and the tokens that are chosen, which stay on the device.
+    fn next(
+        &mut self,
+        device: &D,
+        tile: usize,
+        rows: usize,
+        heads: &[Range<usize>],
+        samplings: &[D::Samplings],
+    ) -> Result<(), DeviceError> {
+        self.final_norm(device, tile, rows)?;
+        let head = self.weights.head();
+        let scratch = &mut self.scratch;
+        let mut at = 0;
+        for (rows, samplings) in heads.iter().zip(samplings) {
+            let logits = &mut scratch.logits;
+            device.logits(&scratch.normed, rows.start, rows.len(), head, logits)?;
+            device.sample(&scratch.logits, samplings, &mut scratch.sampled, at)?;
+            at += rows.len();
+        }
         Ok(())
+    }
+
+    /// The tokens that were chosen for the `heads` of a tile.
+    fn read_next(
+        &self,
+        device: &D,
+        heads: &[Range<usize>],
+        ids: &mut Vec<i32>,
+    ) -> Result<(), DecoderError> {
+        let begin = ids.len();
+        let count: usize = heads.iter().map(Range::len).sum();
+        ids.resize(begin + count, 0);
+        Ok(device.read(&self.scratch.sampled, 0, &mut ids[begin..])?)
     }
 
     /// The final norm, logits, and what is made of them.
     fn output(
         &mut self,
         device: &D,
-        new: &[NewIds],
         tiles: &[Tile],
+        heads: &[Vec<Range<usize>>],
         mut output: Output,
     ) -> Result<(), DecoderError> {
-        let all = matches!(output, Output::Logits(Wanted::All, _));
-        let lasts = last_rows(new);
         let vocab = self.vocab();
-        let head = self.weights.head();
-        let scratch = &mut self.scratch;
         let mut values = Vec::new();
         let mut sampled = 0;
-        for (tile, TileBuffers { residual, addend }) in tiles.iter().zip(&mut self.tiles) {
-            let is_wanted = |row: &usize| all || lasts.binary_search(row).is_ok();
-            let wanted: Vec<usize> = tile.rows.clone().filter(is_wanted).collect();
-            if wanted.is_empty() {
+        for (index, (tile, heads)) in tiles.iter().zip(heads).enumerate() {
+            if heads.is_empty() {
                 continue;
             }
-            let norm = &self.weights.final_norm;
-            device.rms_norm(
-                Some(addend),
-                residual,
-                tile.rows.len(),
-                norm,
-                &mut scratch.normed,
-            )?;
-            let runs = wanted.chunk_by(|row, next| row + 1 == *next);
-            for rows in runs.flat_map(|run| run.chunks(LOGIT_ROWS)) {
-                let first = rows[0] - tile.rows.start;
-                device.logits(
-                    &scratch.normed,
-                    first,
-                    rows.len(),
-                    head,
-                    &mut scratch.logits,
-                )?;
-                match &mut output {
-                    Output::Logits(_, sink) => {
+            match &mut output {
+                Output::Logits(_, sink) => {
+                    self.final_norm(device, index, tile.rows.len())?;
+                    let scratch = &mut self.scratch;
+                    for rows in heads {
+                        let head = self.weights.head();
+                        let logits = &mut scratch.logits;
+                        device.logits(&scratch.normed, rows.start, rows.len(), head, logits)?;
                         values.resize(rows.len() * vocab, 0.0);
                         device.read(&scratch.logits, 0, &mut values)?;
-                        for (row, values) in rows.iter().zip(values.chunks_exact(vocab)) {
-                            sink(*row, values);
+                        for (row, values) in rows.clone().zip(values.chunks_exact(vocab)) {
+                            sink(tile.rows.start + row, values);
                         }
                     }
-                    Output::Next(sampling, ids) => {
-                        let own = &sampling[sampled..sampled + rows.len()];
-                        device.sample(&scratch.logits, own, &mut scratch.sampled)?;
-                        let begin = ids.len();
-                        ids.resize(begin + rows.len(), 0);
-                        device.read(&scratch.sampled, 0, &mut ids[begin..])?;
-                        sampled += rows.len();
-                    }
+                }
+                Output::Next(sampling, ids) => {
+                    let count: usize = heads.iter().map(Range::len).sum();
+                    let own = samplings(device, &sampling[sampled..sampled + count], heads)?;
+                    self.next(device, index, tile.rows.len(), heads, &own)?;
+                    self.read_next(device, heads, ids)?;
+                    sampled += count;
                 }
             }
         }
@@ -407,6 +449,51 @@ impl Widths {
             vocab: shape.vocab as usize,
         }
     }
+}
+
+/// All new tokens of each sequence, as one append.
+fn whole(new: &[NewIds]) -> Vec<Append> {
+    new.iter()
+        .map(|new| Append {
+            sequence: new.sequence,
+            count: new.ids.len(),
+            offset: 0,
+        })
+        .collect()
+}
+
+/// How the next tokens are chosen, for each of a tile's `heads`.
+fn samplings<D: Device>(
+    device: &D,
+    sampling: &[Sampling],
+    heads: &[Range<usize>],
+) -> Result<Vec<D::Samplings>, DeviceError> {
+    let mut left = sampling;
+    heads
+        .iter()
+        .map(|rows| {
+            let (own, rest) = left.split_at(rows.len());
+            left = rest;
+            device.samplings(own)
+        })
+        .collect()
+}
+
+/// Rows of each tile, counted within it, whose logits are wanted: neighbours together, as many as are computed at a time.
+fn heads(new: &[NewIds], tiles: &[Tile], all: bool) -> Vec<Vec<Range<usize>>> {
+    let lasts = last_rows(new);
+    let of_tile = |tile: &Tile| {
+        let is_wanted = |row: &usize| all || lasts.binary_search(row).is_ok();
+        let wanted: Vec<usize> = tile.rows.clone().filter(is_wanted).collect();
+        let runs = wanted.chunk_by(|row, next| row + 1 == *next);
+        runs.flat_map(|run| run.chunks(LOGIT_ROWS))
+            .map(|rows| {
+                let first = rows[0] - tile.rows.start;
+                first..first + rows.len()
+            })
+            .collect()
+    };
+    tiles.iter().map(of_tile).collect()
 }
 
 /// Packed row of the last new token of each sequence that has any.

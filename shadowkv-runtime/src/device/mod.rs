@@ -160,6 +160,8 @@ pub trait Device: Send + Sync {
     type Matrix: Debug + Send + Sync;
     /// [`Tokens`] where the device can see them.
     type Tokens: Debug + Send + Sync;
+    /// How the next tokens of a batch are chosen, where the device can see it.
+    type Samplings: Debug + Send + Sync;
 
     /// What it is: `cpu (8 threads, AVX2)`.
     fn name(&self) -> String;
@@ -329,7 +331,14 @@ pub trait Device: Send + Sync {
         output: &mut Self::Buffer<Activation>,
     ) -> Result<(), DeviceError>;
 
-    /// One token per sequence from `logits` `[sequences, vocab]` -> `ids` `[sequences]`.
+    /// How the next tokens of sequences are chosen.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    fn samplings(&self, samplings: &[Sampling]) -> Result<Self::Samplings, DeviceError>;
+
+    /// One token per sequence from `logits` `[sequences, vocab]` -> `ids` `[sequences]` from element `at` on.
     ///
     /// # Errors
     ///
@@ -337,9 +346,24 @@ pub trait Device: Send + Sync {
     fn sample(
         &self,
         logits: &Self::Buffer<f32>,
-        sampling: &[Sampling],
+        samplings: &Self::Samplings,
         ids: &mut Self::Buffer<i32>,
+        at: usize,
     ) -> Result<(), DeviceError>;
+
+    /// Does `step`, which calls operations of this device and nothing else, and which will come again: a device may run what
+    /// it remembers of the same step instead, and may call `step` twice to find out. Operations that move numbers between host and
+    /// device are to be called before or after.
+    ///
+    /// # Errors
+    ///
+    /// Those of `step`; the device failed.
+    fn repeated(
+        &self,
+        step: &mut dyn FnMut() -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        step()
+    }
 }
 
 /// Where new keys and values go.

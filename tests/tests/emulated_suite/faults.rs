@@ -40,23 +40,38 @@ fn device_error(error: DecoderError) -> DeviceError {
     }
 }
 
+/// How steps are given to the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steps {
+    /// One operation after the other.
+    Launched,
+    /// As graphs, where they come again.
+    Graphs,
+}
+
 /// Generates with a fault, and if it strikes once more on the same store.
-fn attempt(compiled: &Compiled, requests: &[Request], order: Order, faults: Faults) -> Ended {
+fn attempt(
+    compiled: &Compiled,
+    requests: &[Request],
+    (order, steps): (Order, Steps),
+    faults: Faults,
+) -> Ended {
     let options = EmulatedOptions::new(GpuModel::a100_80gb());
     let gpu = EmulatedGpu::new(options.with_order(order).with_faults(faults));
-    let ended = ended(compiled, &gpu, requests);
+    let ended = ended(compiled, &gpu, steps, requests);
     let findings = gpu.finish();
     assert!(
         findings.is_empty(),
-        "{faults:?} in {order:?}: {findings:?}\n{ended:?}"
+        "{faults:?} in {order:?}, {steps:?}: {findings:?}\n{ended:?}"
     );
     ended
 }
 
-fn ended(compiled: &Compiled, gpu: &EmulatedGpu, requests: &[Request]) -> Ended {
+fn ended(compiled: &Compiled, gpu: &EmulatedGpu, steps: Steps, requests: &[Request]) -> Ended {
     let Ok(device) = compiled.opened(gpu.clone()) else {
         return Ended::SetUp;
     };
+    device.use_graphs(steps == Steps::Graphs);
     let Model { spec, weights, .. } = &compiled.model;
     let room = ShadowRoom {
         capacities: vec![64, 64],
@@ -82,21 +97,21 @@ fn ended(compiled: &Compiled, gpu: &EmulatedGpu, requests: &[Request]) -> Ended 
 /// Lets the calls `numbers` fail, until none does any more; how many failed in the generation.
 fn each(
     numbers: impl Iterator<Item = u64>,
-    order: Order,
+    how: (Order, Steps),
     fault: fn(u64) -> Faults,
     is_it: fn(&DeviceError) -> bool,
 ) -> usize {
     let (compiled, requests) = (small(), requests());
-    let Ended::Done(expected) = attempt(&compiled, &requests, order, Faults::default()) else {
+    let Ended::Done(expected) = attempt(&compiled, &requests, how, Faults::default()) else {
         panic!("no fault, and it fails");
     };
     let mut struck = 0;
     for number in numbers {
-        match attempt(&compiled, &requests, order, fault(number)) {
+        match attempt(&compiled, &requests, how, fault(number)) {
             Ended::SetUp => {}
             Ended::Struck(error, again) => {
-                assert!(is_it(&error), "{number} in {order:?}: {error}");
-                assert_eq!(again.as_ref(), Ok(&expected), "after {number} in {order:?}");
+                assert!(is_it(&error), "{number} in {how:?}: {error}");
+                assert_eq!(again.as_ref(), Ok(&expected), "after {number} in {how:?}");
                 struck += 1;
             }
             Ended::Done(generated) => {
@@ -117,8 +132,16 @@ fn launches_that_are_refused() {
         ..Faults::default()
     };
     let is_it = |error: &DeviceError| matches!(error, DeviceError::Gpu(GpuError::Launch { .. }));
-    let struck = each(numbers, Order::Lazy, fault, is_it);
+    let struck = each(
+        numbers.clone(),
+        (Order::Lazy, Steps::Launched),
+        fault,
+        is_it,
+    );
     assert!(struck > 15, "{struck}");
+    // A graph is one launch.
+    let struck = each(numbers, (Order::Random(5), Steps::Graphs), fault, is_it);
+    assert!(struck > 8, "{struck}");
 }
 
 #[test]
@@ -129,7 +152,7 @@ fn a_launch_refused_between_fork_and_join() {
         ..Faults::default()
     };
     let is_it = |error: &DeviceError| matches!(error, DeviceError::Gpu(GpuError::Launch { .. }));
-    let struck = each(200..220, Order::Random(7), fault, is_it);
+    let struck = each(200..220, (Order::Random(7), Steps::Launched), fault, is_it);
     assert_eq!(struck, 20);
 }
 
@@ -140,13 +163,13 @@ fn allocations_that_find_no_memory() {
         ..Faults::default()
     };
     let is_it = |error: &DeviceError| matches!(error, DeviceError::OutOfMemory { .. });
-    assert!(each(1.., Order::Lazy, fault, is_it) > 0);
+    assert!(each(1.., (Order::Lazy, Steps::Graphs), fault, is_it) > 0);
     let fault = |number| Faults {
         host_allocation: Some(number),
         ..Faults::default()
     };
     let is_it = |error: &DeviceError| matches!(error, DeviceError::OutOfHostMemory { .. });
-    assert!(each(1.., Order::Lazy, fault, is_it) > 0);
+    assert!(each(1.., (Order::Lazy, Steps::Graphs), fault, is_it) > 0);
 }
 
 #[test]
@@ -156,7 +179,14 @@ fn copies_that_fail() {
         ..Faults::default()
     };
     let is_it = |error: &DeviceError| matches!(error, DeviceError::Gpu(GpuError::Failed { .. }));
-    assert!(each((1..).step_by(9), Order::Random(3), fault, is_it) > 3);
+    assert!(
+        each(
+            (1..).step_by(9),
+            (Order::Random(3), Steps::Graphs),
+            fault,
+            is_it
+        ) > 3
+    );
 }
 
 #[test]
@@ -168,7 +198,7 @@ fn a_gpu_that_is_lost() {
             lost: Some(number),
             ..Faults::default()
         };
-        match attempt(&compiled, &requests, Order::Lazy, faults) {
+        match attempt(&compiled, &requests, (Order::Lazy, Steps::Graphs), faults) {
             Ended::SetUp => {}
             Ended::Struck(error, again) => {
                 let lost = matches!(error, DeviceError::Gpu(GpuError::DeviceLost { .. }));

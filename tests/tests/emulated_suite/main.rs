@@ -11,6 +11,7 @@ mod faults;
 #[expect(dead_code, reason = "another suite compares more closely")]
 #[path = "../decoder_suite/golden.rs"]
 mod golden;
+mod graphs;
 mod real_model;
 mod sabotage;
 mod setup;

@@ -380,16 +380,24 @@ impl Gpu for Sabotaged {
     }
 }
 
-/// Kinds and texts of what is found when the method's steps run on a GPU with `bug`.
-fn findings(bug: Bug, order: Order) -> Vec<(FindingKind, String)> {
+/// Kinds and texts of what is found when the method's steps run on a GPU with `bug`, those that come again as graphs if `graphs`.
+fn findings(bug: Bug, order: Order, graphs: bool) -> Vec<(FindingKind, String)> {
     let compiled = small();
     let golden = Golden::open("models/llama-3.1/golden.safetensors");
     let ids = golden.integers("input_ids");
     let emulated = gpu(order);
     let device = compiled.device(Sabotaged::new(emulated.clone(), bug));
+    device.use_graphs(graphs);
     device.gpu().ready.store(true, Ordering::Relaxed);
     // Selections, fetches and a fold; what comes of it does not matter.
     compiled.shadow(&device, &[greedy(&ids[..48], 10)]);
+    // A graph of a step whose streams are not joined is refused, and the step runs without.
+    let statistics = device.graph_statistics();
+    assert_eq!(
+        statistics.replayed > 0,
+        graphs && statistics.refused.is_none(),
+        "{bug:?}"
+    );
     drop(device);
     let found = emulated.finish();
     found
@@ -407,7 +415,7 @@ fn every_missing_order_is_found() {
             .flat_map(|order| Bug::ALL.map(|bug| (*order, bug)))
     };
     let missed: Vec<_> = all()
-        .map(|(order, bug)| (order, bug, findings(bug, order)))
+        .map(|(order, bug)| (order, bug, findings(bug, order, order != Order::Lazy)))
         .filter(|(order, bug, found)| !found.iter().any(|own| own.0 == bug.finding(*order)))
         .collect();
     assert!(missed.is_empty(), "{missed:#?}");
@@ -416,6 +424,8 @@ fn every_missing_order_is_found() {
 #[test]
 fn what_misses_no_order_is_not_objected_to() {
     for order in [Order::Lazy, Order::Random(11)] {
-        assert_eq!(findings(Bug::None, order), []);
+        for graphs in [false, true] {
+            assert_eq!(findings(Bug::None, order, graphs), []);
+        }
     }
 }

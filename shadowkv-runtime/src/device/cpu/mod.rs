@@ -105,6 +105,7 @@ impl Device for CpuDevice {
     type Buffer<T: Element> = CpuBuffer<T>;
     type Matrix = CpuMatrix;
     type Tokens = CpuTokens;
+    type Samplings = Vec<Sampling>;
 
     fn name(&self) -> String {
         let threads = rayon::current_num_threads();
@@ -296,17 +297,22 @@ impl Device for CpuDevice {
         Ok(())
     }
 
+    fn samplings(&self, samplings: &[Sampling]) -> Result<Vec<Sampling>, DeviceError> {
+        Ok(samplings.to_vec())
+    }
+
     fn sample(
         &self,
         logits: &CpuBuffer<f32>,
-        sampling: &[Sampling],
+        samplings: &Vec<Sampling>,
         ids: &mut CpuBuffer<i32>,
+        at: usize,
     ) -> Result<(), DeviceError> {
-        let fitting = logits.values.len() / sampling.len().max(1);
+        let fitting = logits.values.len() / samplings.len().max(1);
         let vocab = self.decoder.map_or(fitting, |decoder| decoder.vocab);
         let rows = logits.values.par_chunks_exact(vocab);
-        rows.zip(sampling)
-            .zip(&mut ids.values)
+        rows.zip(samplings)
+            .zip(&mut ids.values[at..])
             .for_each(|((logits, sampling), id)| *id = sample(logits, &sampling.into()).token);
         Ok(())
     }

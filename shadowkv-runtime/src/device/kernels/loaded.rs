@@ -3,6 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::KernelsError;
+use super::replay::Replay;
 use crate::device::DeviceError;
 use crate::gpu::{Gpu, GpuMemory as _, Image, ImageKinds};
 use crate::manifest::{Access, Argument, Expr, Geometry, Kernel, LaunchDims, Manifest, Sizes};
@@ -100,6 +101,15 @@ struct Loaded<G: Gpu> {
     own: [Own<G>; 2],
 }
 
+/// Where launches go.
+#[derive(Clone, Copy)]
+pub(super) struct To<'a, G: Gpu> {
+    pub(super) gpu: &'a G,
+    /// A kernel's is always the same.
+    pub(super) stream: &'a G::Stream,
+    pub(super) replay: &'a Replay<G>,
+}
+
 const MEBIBYTE: u64 = 1 << 20;
 
 /// The arguments whose memory is the kernel's own business.
@@ -183,13 +193,17 @@ impl<G: Gpu> Kernels<G> {
     /// As [`Gpu::launch`]: the addresses are valid for the shapes of the manifest until the launch has run.
     pub(super) unsafe fn launch(
         &self,
-        gpu: &G,
-        stream: &G::Stream,
+        to: To<'_, G>,
         name: Name,
         launches: &Launches,
         sizes: &dyn Fn() -> Sizes,
         arguments: &[(&str, u64)],
     ) -> Result<(), DeviceError> {
+        let To {
+            gpu,
+            stream,
+            replay,
+        } = to;
         let Some(loaded) = &self.loaded[name as usize] else {
             return Err(DeviceError::Kernel {
                 kernel: name.text(),
@@ -222,6 +236,15 @@ impl<G: Gpu> Kernels<G> {
         }
         if let Some((found, _)) = given.next() {
             return Err(contract(name, "nothing more", Some(found)));
+        }
+        let noted = replay.notes(|words| {
+            words.push(name as u64);
+            words.extend(launch.grid.map(u64::from));
+            let (arguments, _) = parameters.as_chunks::<8>();
+            words.extend(arguments.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+        });
+        if noted {
+            return Ok(());
         }
         // SAFETY: the caller vouches for the addresses; the kernel's own memory has the bytes of its shape, and is used in the
         // order of one stream.

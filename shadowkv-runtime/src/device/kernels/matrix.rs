@@ -42,6 +42,7 @@ impl<G: Gpu> KernelMatrix<G> {
             outputs += rows as u64;
         }
         let inputs = inputs.ok_or_else(|| refused(name, "there is no tensor".to_owned()))? as u64;
+        device.replay.breaks();
         let memory = device.gpu.allocate(name, outputs * inputs * 2)?;
         let mut offset = 0;
         for part in parts {

@@ -9,6 +9,7 @@
 //! | the package's kernels, their geometry and their own memory | `loaded` |
 //! | numbers that change from step to step, sent in one copy | `staging`, `arrays`, `places` |
 //! | operations of the method | `sparse` |
+//! | steps that come again, as graphs | `replay` |
 
 mod arrays;
 mod error;
@@ -16,6 +17,8 @@ mod loaded;
 mod matrix;
 mod memory;
 mod places;
+mod replay;
+mod samplings;
 mod sparse;
 mod staging;
 
@@ -25,17 +28,19 @@ pub use error::KernelsError;
 pub use matrix::KernelMatrix;
 pub use memory::{KernelBuffer, KernelHostBuffer};
 pub use places::{KernelSequences, KernelTokens};
+pub use replay::GraphStatistics;
+pub use samplings::KernelSamplings;
 
 use super::{Activation, CacheRows, Device, DeviceError, Element, Tokens};
 use crate::gpu::{Gpu, GpuError, GpuMemory as _, Output, Priority, Product};
 use crate::manifest::Sizes;
 use crate::package::{Images, Package};
-use crate::sampling::{Sampling, Settings};
+use crate::sampling::Sampling;
 use crate::spec::Spec;
 use crate::weights::Tensor;
-use arrays::Arrays;
-use loaded::{Kernels, Launches, Name};
+use loaded::{Kernels, Launches, Name, To};
 use memory::{Account, decode, element_bytes, encode};
+use replay::Replay;
 use staging::{Staged, Staging};
 
 /// Bytes up to which the host's numbers go through pinned memory and wait for nothing.
@@ -44,6 +49,7 @@ const STAGED_BYTES: usize = 1 << 20;
 /// A GPU, opened for one spec with its package's kernels.
 pub struct KernelDevice<G: Gpu> {
     // Before the GPU: memory is freed first.
+    replay: Replay<G>,
     kernels: Kernels<G>,
     staging: Staging<G>,
     main: G::Stream,
@@ -81,6 +87,7 @@ impl<G: Gpu> KernelDevice<G> {
             });
         }
         Ok(KernelDevice {
+            replay: Replay::new(gpu.properties().graphs),
             kernels: Kernels::load(&gpu, package.manifest(), images)?,
             staging: Staging::new(),
             main: gpu.stream("main", Priority::Normal)?,
@@ -98,6 +105,16 @@ impl<G: Gpu> KernelDevice<G> {
     /// The GPU beneath.
     pub fn gpu(&self) -> &G {
         &self.gpu
+    }
+
+    /// Whether steps that come again become graphs: where the GPU has them, unless told otherwise.
+    pub fn use_graphs(&self, wanted: bool) {
+        self.replay.want(wanted && self.gpu.properties().graphs);
+    }
+
+    /// What graphs did so far.
+    pub fn graph_statistics(&self) -> GraphStatistics {
+        self.replay.statistics()
     }
 
     /// Waits until everything enqueued has run.
@@ -122,6 +139,8 @@ impl<G: Gpu> KernelDevice<G> {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<Staged<G>, DeviceError> {
+        // Whatever a step is told is sent before the step: a graph would send the same again and again.
+        self.replay.breaks();
         self.staging.send(&self.gpu, &self.main, bytes)
     }
 
@@ -142,11 +161,15 @@ impl<G: Gpu> KernelDevice<G> {
             self.sizes().with("query_rows", rows).with("batch", rows)
         };
         let launches = Launches::default();
-        let (gpu, stream) = (&self.gpu, &self.main);
+        let (gpu, stream, replay) = (&self.gpu, &self.main, &self.replay);
         // SAFETY: the callers' buffers have the shapes that `Device` documents, which are the manifest's.
         unsafe {
-            self.kernels
-                .launch(gpu, stream, name, &launches, &sizes, arguments)
+            let to = To {
+                gpu,
+                stream,
+                replay,
+            };
+            self.kernels.launch(to, name, &launches, &sizes, arguments)
         }
     }
 
@@ -158,11 +181,16 @@ impl<G: Gpu> KernelDevice<G> {
         arguments: &[(&str, u64)],
     ) -> Result<(), DeviceError> {
         let sizes = || tokens.sizes(self.sizes());
-        let (gpu, stream) = (&self.gpu, &self.main);
+        let (gpu, stream, replay) = (&self.gpu, &self.main, &self.replay);
         // SAFETY: as above; the arrays are as long as the batch, and live until later work of the stream takes their place.
         unsafe {
+            let to = To {
+                gpu,
+                stream,
+                replay,
+            };
             self.kernels
-                .launch(gpu, stream, name, &tokens.launches, &sizes, arguments)
+                .launch(to, name, &tokens.launches, &sizes, arguments)
         }
     }
 
@@ -177,19 +205,26 @@ impl<G: Gpu> KernelDevice<G> {
             outputs, inputs, ..
         } = *matrix;
         let rows = rows as u64;
-        self.gpu.product(
-            &self.main,
-            &Product {
-                input: input.part(first as u64 * inputs, rows * inputs)?,
-                weights: matrix.memory.whole(),
-                bias: bias.map(|bias| bias.part(0, outputs)).transpose()?,
-                output: output.0,
-                output_type: output.1,
-                rows,
-                inputs,
-                outputs,
-            },
-        )?;
+        let product = Product {
+            input: input.part(first as u64 * inputs, rows * inputs)?,
+            weights: matrix.memory.whole(),
+            bias: bias.map(|bias| bias.part(0, outputs)).transpose()?,
+            output: output.0,
+            output_type: output.1,
+            rows,
+            inputs,
+            outputs,
+        };
+        let noted = self.replay.notes(|words| {
+            let bias = product.bias.map_or(0, |bias| bias.address());
+            let parts = [product.input, product.weights, product.output];
+            words.extend(parts.map(|part| part.address()));
+            let is_f32 = u64::from(output.1 == Output::F32);
+            words.extend([bias, is_f32, rows, inputs, outputs]);
+        });
+        if !noted {
+            self.gpu.product(&self.main, &product)?;
+        }
         Ok(())
     }
 }
@@ -198,6 +233,7 @@ impl<G: Gpu> Device for KernelDevice<G> {
     type Buffer<T: Element> = KernelBuffer<T, G>;
     type Matrix = KernelMatrix<G>;
     type Tokens = KernelTokens<G>;
+    type Samplings = KernelSamplings<G>;
 
     fn name(&self) -> String {
         self.gpu.properties().name.clone()
@@ -217,6 +253,8 @@ impl<G: Gpu> Device for KernelDevice<G> {
         elements: usize,
     ) -> Result<KernelBuffer<T, G>, DeviceError> {
         let bytes = (elements as u64).saturating_mul(element_bytes::<T>());
+        // In a step it would be memory of a graph.
+        self.replay.breaks();
         let memory = self.gpu.allocate(name, bytes)?;
         self.gpu.fill(&self.main, memory.whole(), 0)?;
         Ok(KernelBuffer::new(memory, &self.account))
@@ -228,6 +266,9 @@ impl<G: Gpu> Device for KernelDevice<G> {
         at: usize,
         values: &[T::Host],
     ) -> Result<(), DeviceError> {
+        if self.replay.breaks() {
+            return Ok(());
+        }
         let bytes = encode::<T>(values);
         let offset = at as u64 * element_bytes::<T>();
         if bytes.len() <= STAGED_BYTES {
@@ -246,6 +287,9 @@ impl<G: Gpu> Device for KernelDevice<G> {
         at: usize,
         values: &mut [T::Host],
     ) -> Result<(), DeviceError> {
+        if self.replay.breaks() {
+            return Ok(());
+        }
         let from = buffer.part(at as u64, values.len() as u64)?;
         let mut bytes = vec![0; from.bytes() as usize];
         self.gpu.read(&self.main, from, &mut bytes)?;
@@ -430,37 +474,38 @@ impl<G: Gpu> Device for KernelDevice<G> {
         )
     }
 
+    fn samplings(&self, samplings: &[Sampling]) -> Result<KernelSamplings<G>, DeviceError> {
+        KernelSamplings::new(self, samplings)
+    }
+
     fn sample(
         &self,
         logits: &KernelBuffer<f32, G>,
-        sampling: &[Sampling],
+        samplings: &KernelSamplings<G>,
         ids: &mut KernelBuffer<i32, G>,
+        at: usize,
     ) -> Result<(), DeviceError> {
-        let settings: Vec<Settings> = sampling.iter().map(Settings::from).collect();
-        let mut arrays = Arrays::default();
-        let each = || settings.iter();
-        let temperature = arrays.push(each().map(|own| own.temperature));
-        let top_k = arrays.push(each().map(|own| own.top_k));
-        let top_p = arrays.push(each().map(|own| own.top_p));
-        let seed = arrays.push(each().map(|own| own.seed));
-        let step = arrays.push(each().map(|own| own.step));
-        // The kernel writes these: nobody asks for them.
-        let logprob = arrays.push(each().map(|_| 0.0_f32));
-        let staged = self.send(arrays.bytes())?;
         self.by_rows(
             Name::Sample,
-            sampling.len(),
+            samplings.count(),
             &[
                 ("logits", logits.address(0)),
-                ("temperature", staged.address(temperature)),
-                ("top_k", staged.address(top_k)),
-                ("top_p", staged.address(top_p)),
-                ("seed", staged.address(seed)),
-                ("step", staged.address(step)),
-                ("token_ids", ids.address(0)),
-                ("logprob", staged.address(logprob)),
+                ("temperature", samplings.temperature()),
+                ("top_k", samplings.top_k()),
+                ("top_p", samplings.top_p()),
+                ("seed", samplings.seed()),
+                ("step", samplings.step()),
+                ("token_ids", ids.address(at as u64)),
+                ("logprob", samplings.logprob()),
             ],
         )
+    }
+
+    fn repeated(
+        &self,
+        step: &mut dyn FnMut() -> Result<(), DeviceError>,
+    ) -> Result<(), DeviceError> {
+        self.replay.run(&self.gpu, &self.main, step)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The operations of `ShadowKV`: one kernel each.
 
-use super::loaded::Name;
+use super::loaded::{Name, To};
 use super::memory::{decode, element_bytes};
 use super::places::Run;
 use super::{KernelBuffer, KernelDevice, KernelHostBuffer, KernelSequences};
@@ -8,7 +8,7 @@ use crate::device::sparse::{
     PromptRows, Selection, SparseDevice, SparseLayer, SparseSequences, SparseSizes,
 };
 use crate::device::{Activation, DeviceError, Element};
-use crate::gpu::{EigenBasis, Gpu, GpuMemory as _, HostMemory as _};
+use crate::gpu::{EigenBasis, Gpu, GpuError, GpuMemory as _, HostMemory as _};
 
 /// Elements of one entry's part of each state.
 struct Strides {
@@ -62,9 +62,22 @@ impl<G: Gpu> KernelDevice<G> {
         // SAFETY: the buffers have the shapes that `SparseDevice` documents, which are the manifest's; the arrays are as long as
         // the batch, and live until later work of the stream takes their place.
         unsafe {
+            let to = To {
+                gpu: &self.gpu,
+                stream,
+                replay: &self.replay,
+            };
             self.kernels
-                .launch(&self.gpu, stream, name, &run.launches, &sizes, arguments)
+                .launch(to, name, &run.launches, &sizes, arguments)
         }
+    }
+
+    /// Does what orders streams, where their work is enqueued and not only noted: it is the same in all steps.
+    fn ordered(&self, order: impl FnOnce(&G) -> Result<(), GpuError>) -> Result<(), DeviceError> {
+        if !self.replay.notes(|_| {}) {
+            order(&self.gpu)?;
+        }
+        Ok(())
     }
 
     /// Missing values from the host to their slots, on a stream of their own.
@@ -180,6 +193,9 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         to: (&mut KernelBuffer<T, G>, usize),
         elements: usize,
     ) -> Result<(), DeviceError> {
+        if self.replay.breaks() {
+            return Ok(());
+        }
         let elements = elements as u64;
         let from = from.0.part(from.1 as u64, elements)?;
         let to = to.0.part(to.1 as u64, elements)?;
@@ -215,6 +231,9 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         gram: &mut KernelBuffer<f32, G>,
         layer: &mut SparseLayer<Self>,
     ) -> Result<(), DeviceError> {
+        if self.replay.breaks() {
+            return Ok(());
+        }
         let width = self.key_width();
         let rank = u64::from(self.spec.shadowkv.rank);
         for run in &sequences.runs {
@@ -475,13 +494,15 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         layer: &mut SparseLayer<Self>,
     ) -> Result<(), DeviceError> {
         // The slots' last readers and the values' last writers came before on the main stream.
-        self.gpu.record(&self.main, &self.selected)?;
-        self.gpu.wait(&self.fetch, &self.selected)?;
+        self.ordered(|gpu| {
+            gpu.record(&self.main, &self.selected)?;
+            gpu.wait(&self.fetch, &self.selected)
+        })?;
         let gathered = self.gather_values(sequences, selection, layer);
-        self.gpu.record(&self.fetch, &self.fetched)?;
+        self.ordered(|gpu| gpu.record(&self.fetch, &self.fetched))?;
         let fetched = gathered.and_then(|()| self.reconstruct_keys(sequences, selection, layer));
         // Joined even where a launch was refused: what is fetched would else race with whatever the caller does next.
-        self.gpu.wait(&self.main, &self.fetched)?;
+        self.ordered(|gpu| gpu.wait(&self.main, &self.fetched))?;
         fetched
     }
 

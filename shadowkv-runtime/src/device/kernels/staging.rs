@@ -1,7 +1,8 @@
 //! Memory for what the host tells the GPU in every step: pinned on one side, on the GPU on the other, used again and again.
 //!
 //! A pinned block is written by the host as soon as it is handed out, so it is handed out again only after the host has waited
-//! for the stream since. Memory on the GPU is used in the order of the stream, and is handed out again at once.
+//! for the stream since. Memory on the GPU is used in the order of the stream, and is handed out again at once: the smallest that
+//! does, of these the one of the lowest address, so that steps that ask for the same get the same.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -83,7 +84,11 @@ impl<G: Gpu> Staging<G> {
         let size = (bytes.len() as u64).next_power_of_two().max(LEAST);
         let found = {
             let mut blocks = lock(&self.blocks);
-            let found = blocks.device.iter().position(|block| block.bytes() >= size);
+            let all = blocks.device.iter().enumerate();
+            let found = all
+                .filter(|(_, block)| block.bytes() >= size)
+                .min_by_key(|(_, block)| (block.bytes(), block.address()));
+            let found = found.map(|(place, _)| place);
             found.map(|place| blocks.device.swap_remove(place))
         };
         let memory = match found {

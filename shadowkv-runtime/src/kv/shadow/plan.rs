@@ -220,16 +220,14 @@ impl Planner<'_> {
                 rope_table: placed.rope_table,
             });
             let window = sequence.tokens - sequence.chunks * self.method.chunk_size as usize;
-            if window <= self.sizes.most_window {
-                continue;
-            }
-            if sequence.chunks > 0 {
-                folds.push(SparseSequence {
-                    fold_count: 1,
-                    ..placed
-                });
-                sequence.chunks += 1;
-            } else {
+            let overflows = window > self.sizes.most_window;
+            let fold_count = usize::from(overflows && sequence.chunks > 0);
+            folds.push(SparseSequence {
+                fold_count,
+                ..placed
+            });
+            sequence.chunks += fold_count;
+            if overflows && fold_count == 0 {
                 sequence.chunks = self.compressed(sequence.tokens);
                 round.then.push(Then::Compress(one(SparseSequence {
                     chunk_count: sequence.chunks,
@@ -239,7 +237,8 @@ impl Planner<'_> {
                 })));
             }
         }
-        if !folds.is_empty() {
+        // All sequences or none, so that steps differ as little as can be, whichever of them folds.
+        if folds.iter().any(|own| own.fold_count > 0) {
             round.then.push(Then::Fold(SparseSequences {
                 step,
                 sequences: folds,

@@ -114,6 +114,7 @@ fn tokens_are_sampled() {
         step: 0,
     };
     let mut ids = buffer::<i32>(&device, &[7, 7]);
-    device.sample(&logits, &[greedy; 2], &mut ids).unwrap();
+    let samplings = device.samplings(&[greedy; 2]).unwrap();
+    device.sample(&logits, &samplings, &mut ids, 0).unwrap();
     assert_eq!(ids.values, [1, 0]);
 }
