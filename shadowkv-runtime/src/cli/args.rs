@@ -139,6 +139,10 @@ pub(super) struct DeviceArguments {
     #[arg(long, value_name = "SEED")]
     pub(super) stream_order: Option<u64>,
 
+    /// Launch each kernel of a step by itself, never a whole step as one CUDA graph.
+    #[arg(long)]
+    pub(super) no_graphs: bool,
+
     /// A file for the timeline of an emulated GPU, for a trace viewer.
     #[arg(long, value_name = "FILE")]
     pub(super) timeline: Option<PathBuf>,

@@ -20,6 +20,8 @@ use super::terminal::{self, Terminal};
 
 /// Steps before those that are timed: a device allocates in the first.
 const WARM_UP: usize = 3;
+/// How often a step must come before a device that remembers steps is as fast as it will be.
+const SEEN: usize = 2;
 /// Rows of a decoder's tile: a step has one per sequence.
 const TILE_ROWS: usize = 64;
 
@@ -187,7 +189,7 @@ impl Bench<'_> {
         context: usize,
         batch: usize,
     ) -> Result<Row, Failure> {
-        let steps = WARM_UP + self.arguments.steps.get();
+        let steps = self.most_steps(device);
         let mut row = Row {
             attention: attention.name(),
             context,
@@ -244,7 +246,7 @@ impl Bench<'_> {
         context: usize,
         batch: usize,
     ) -> Result<Measured, DecoderError> {
-        let capacity = context + WARM_UP + self.arguments.steps.get();
+        let capacity = context + self.most_steps(device);
         let tokens = batch * capacity;
         let layers = decoder.layers();
         let mut store = FullCache::new(device, self.spec, layers, tokens, decoder.tile_rows())?;
@@ -252,7 +254,7 @@ impl Bench<'_> {
             let sequence = store.admit(device, context, capacity)?;
             store.assume(sequence, context);
         }
-        let times = self.steps(device, decoder, &mut store, batch, |_| Ok(()))?;
+        let times = self.steps(device, decoder, &mut store, (batch, 1), |_| Ok(()))?;
         Ok(Measured {
             times,
             statistics: None,
@@ -268,7 +270,7 @@ impl Bench<'_> {
         context: usize,
         batch: usize,
     ) -> Result<Measured, DecoderError> {
-        let capacity = context + WARM_UP + self.arguments.steps.get();
+        let capacity = context + self.most_steps(device);
         let room = ShadowRoom {
             capacities: vec![capacity; batch],
             prompt_rows: 1,
@@ -279,11 +281,12 @@ impl Bench<'_> {
             let sequence = store.admit(device, context, capacity)?;
             store.assume(device, sequence, context)?;
         }
-        if let Some(rate) = self.arguments.hit_rate {
-            store.script(device, rate)?;
-        }
+        let phases = match self.arguments.hit_rate {
+            Some(rate) => store.script(device, rate)?,
+            None => 1,
+        };
         let mut before = Statistics::default();
-        let times = self.steps(device, decoder, &mut store, batch, |store| {
+        let times = self.steps(device, decoder, &mut store, (batch, phases), |store| {
             before = store.total_statistics(device)?;
             Ok(())
         })?;
@@ -296,13 +299,18 @@ impl Bench<'_> {
         })
     }
 
-    /// Steps of all sequences; `warm` is called before the first that counts.
+    /// Most steps of a run.
+    fn most_steps<D: SparseDevice>(&self, device: &D) -> usize {
+        warm_up(device, ShadowStore::<D>::MOST_PHASES) + self.arguments.steps.get()
+    }
+
+    /// Steps of all sequences, of which there are so many phases; `warm` is called before the first that counts.
     fn steps<D: SparseDevice, K: KvStore<D>>(
         &self,
         device: &D,
         decoder: &mut Decoder<D>,
         store: &mut K,
-        batch: usize,
+        (batch, phases): (usize, usize),
         mut warm: impl FnMut(&K) -> Result<(), DecoderError>,
     ) -> Result<Vec<Duration>, DecoderError> {
         let greedy = Sampling {
@@ -315,8 +323,9 @@ impl Bench<'_> {
         let sampling = vec![greedy; batch];
         let mut last = vec![[1]; batch];
         let mut times = Vec::new();
-        for step in 0..WARM_UP + self.arguments.steps.get() {
-            if step == WARM_UP {
+        let warm_up = warm_up(device, phases);
+        for step in 0..warm_up + self.arguments.steps.get() {
+            if step == warm_up {
                 warm(store)?;
             }
             let new: Vec<NewIds> = last
@@ -328,7 +337,7 @@ impl Bench<'_> {
             let begin = Instant::now();
             let output = Output::Next(&sampling, &mut ids);
             decoder.forward(device, store, &new, output, &mut |_, _| {})?;
-            if step >= WARM_UP {
+            if step >= warm_up {
                 times.push(begin.elapsed());
             }
             // Whatever the made-up weights say, it is a token.
@@ -336,6 +345,16 @@ impl Bench<'_> {
         }
         Ok(times)
     }
+}
+
+/// Steps before those that are timed, where steps go in a circle of `phases`.
+fn warm_up<D: SparseDevice>(device: &D, phases: usize) -> usize {
+    let seen = if device.remembers_steps() {
+        SEEN * phases
+    } else {
+        0
+    };
+    WARM_UP + seen
 }
 
 fn lacks_memory(error: &DeviceError) -> bool {

@@ -232,8 +232,12 @@ fn open<G: Gpu>(
     for warning in &images.warnings {
         terminal.warning(warning);
     }
-    KernelDevice::new(gpu, spec, &package, &images)
-        .map_err(|error| Failure::new(Code::Device, error))
+    let device = KernelDevice::new(gpu, spec, &package, &images)
+        .map_err(|error| Failure::new(Code::Device, error))?;
+    if arguments.no_graphs {
+        device.use_graphs(false);
+    }
+    Ok(device)
 }
 
 /// Images of all kernels, with a bar while they are compiled.

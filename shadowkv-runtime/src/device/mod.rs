@@ -351,6 +351,11 @@ pub trait Device: Send + Sync {
         at: usize,
     ) -> Result<(), DeviceError>;
 
+    /// Whether [`Device::repeated`] remembers steps: one that came twice is faster from then on.
+    fn remembers_steps(&self) -> bool {
+        false
+    }
+
     /// Does `step`, which calls operations of this device and nothing else, and which will come again: a device may run what
     /// it remembers of the same step instead, and may call `step` twice to find out. Operations that move numbers between host and
     /// device are to be called before or after.

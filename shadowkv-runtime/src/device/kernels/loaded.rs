@@ -102,7 +102,6 @@ struct Loaded<G: Gpu> {
 }
 
 /// Where launches go.
-#[derive(Clone, Copy)]
 pub(super) struct To<'a, G: Gpu> {
     pub(super) gpu: &'a G,
     /// A kernel's is always the same.
@@ -193,13 +192,13 @@ impl<G: Gpu> Kernels<G> {
     /// As [`Gpu::launch`]: the addresses are valid for the shapes of the manifest until the launch has run.
     pub(super) unsafe fn launch(
         &self,
-        to: To<'_, G>,
+        to: &To<'_, G>,
         name: Name,
         launches: &Launches,
         sizes: &dyn Fn() -> Sizes,
         arguments: &[(&str, u64)],
     ) -> Result<(), DeviceError> {
-        let To {
+        let &To {
             gpu,
             stream,
             replay,

@@ -169,7 +169,7 @@ impl<G: Gpu> KernelDevice<G> {
                 stream,
                 replay,
             };
-            self.kernels.launch(to, name, &launches, &sizes, arguments)
+            self.kernels.launch(&to, name, &launches, &sizes, arguments)
         }
     }
 
@@ -190,7 +190,7 @@ impl<G: Gpu> KernelDevice<G> {
                 replay,
             };
             self.kernels
-                .launch(to, name, &tokens.launches, &sizes, arguments)
+                .launch(&to, name, &tokens.launches, &sizes, arguments)
         }
     }
 
@@ -499,6 +499,10 @@ impl<G: Gpu> Device for KernelDevice<G> {
                 ("logprob", samplings.logprob()),
             ],
         )
+    }
+
+    fn remembers_steps(&self) -> bool {
+        self.replay.is_wanted()
     }
 
     fn repeated(

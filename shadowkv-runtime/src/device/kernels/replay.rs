@@ -13,11 +13,12 @@ use std::thread::{self, ThreadId};
 use crate::device::DeviceError;
 use crate::gpu::{Gpu, GpuError};
 
-/// Graphs that are kept. A batch that stays the same needs two (with folded chunks and without), and other sizes of it a few.
-const MOST_GRAPHS: usize = 32;
+/// Graphs that are kept. A batch that stays the same needs two (with folded chunks and without), and other sizes of it a few;
+/// a scripted one as many as its script has phases.
+const MOST_GRAPHS: usize = 72;
 
 /// Steps that were seen once and are remembered.
-const MOST_SEEN: usize = 64;
+const MOST_SEEN: usize = 144;
 
 /// What the graphs of a device did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,6 +147,10 @@ impl<G: Gpu> Replay<G> {
 
     pub(super) fn statistics(&self) -> GraphStatistics {
         self.lock().statistics.clone()
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.lock().wanted
     }
 
     /// Whether steps become graphs from now on.

@@ -68,7 +68,7 @@ impl<G: Gpu> KernelDevice<G> {
                 replay: &self.replay,
             };
             self.kernels
-                .launch(to, name, &run.launches, &sizes, arguments)
+                .launch(&to, name, &run.launches, &sizes, arguments)
         }
     }
 

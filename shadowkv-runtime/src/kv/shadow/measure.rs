@@ -23,10 +23,10 @@ impl<D: SparseDevice> Script<D> {
     }
 }
 
-/// Most sets of scores.
-const MOST_PHASES: usize = 32;
-
 impl<D: SparseDevice> ShadowStore<D> {
+    /// Most phases of a script.
+    pub const MOST_PHASES: usize = 32;
+
     /// Takes `sequence`, which has no tokens, for one with a prompt of `tokens` tokens that has been taken in, all of it zeros.
     ///
     /// # Errors
@@ -72,12 +72,12 @@ impl<D: SparseDevice> ShadowStore<D> {
     }
 
     /// Lets steps select by a script from now on: of a step's chunks, `hit_rate` were selected in the step before. Chunks beyond
-    /// those of the shortest sequence are never selected.
+    /// those of the shortest sequence are never selected. The script's phases: so many steps later all is as before.
     ///
     /// # Errors
     ///
     /// The device failed.
-    pub fn script(&mut self, device: &D, hit_rate: f64) -> Result<(), DeviceError> {
+    pub fn script(&mut self, device: &D, hit_rate: f64) -> Result<usize, DeviceError> {
         let chunks = self.sequences.iter().flatten().map(|own| own.chunks).min();
         let chunks = chunks.unwrap_or(0);
         let selected = (self.spec.shadowkv.selected_chunks() as usize).min(chunks);
@@ -86,7 +86,7 @@ impl<D: SparseDevice> ShadowStore<D> {
         // A window of selected chunks goes round in a circle, so long that what comes again has been given up.
         let steps = (resident + selected).div_ceil(new.max(1)) + 1;
         let most = chunks.checked_div(new).unwrap_or(1).max(1);
-        let steps = steps.min(most).min(MOST_PHASES);
+        let steps = steps.min(most).min(Self::MOST_PHASES);
         let circle = if new == 0 { chunks } else { steps * new };
         let stride = self.sizes.sparse.score_stride;
         let heads = (self.spec.attention.query_heads()) as usize;
@@ -117,6 +117,6 @@ impl<D: SparseDevice> ShadowStore<D> {
         self.script = Some(Script {
             phases: (0..steps).map(phase).collect::<Result<_, DeviceError>>()?,
         });
-        Ok(())
+        Ok(steps)
     }
 }
