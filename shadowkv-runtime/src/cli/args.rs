@@ -343,6 +343,27 @@ pub(super) enum Colour {
     Never,
 }
 
+/// Whether halves of a batch take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Turns {
+    /// Where it should be worth it.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Turns {
+    pub(super) fn wanted(self) -> Option<bool> {
+        match self {
+            Turns::Auto => None,
+            Turns::On => Some(true),
+            Turns::Off => Some(false),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct BenchArguments {
     /// A model whose weights are used; weights are made up without it.
@@ -380,6 +401,10 @@ pub(super) struct BenchArguments {
     /// Share of a step's chunks that the step before selected, too. Without it, what made-up weights select.
     #[arg(long, value_name = "SHARE")]
     pub(super) hit_rate: Option<f64>,
+
+    /// Let the halves of a batch take turns: the one's values cross PCIe while the other computes, and weights are read twice.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) turns: Turns,
 
     /// A file for a picture of the results.
     #[arg(long, value_name = "FILE")]

@@ -277,6 +277,7 @@ impl Bench<'_> {
             call_rows: decoder.tile_rows(),
         };
         let mut store = ShadowStore::new(device, self.spec, decoder.layers(), &room)?;
+        store.set_turns(self.arguments.turns.wanted());
         for _ in 0..batch {
             let sequence = store.admit(device, context, capacity)?;
             store.assume(device, sequence, context)?;

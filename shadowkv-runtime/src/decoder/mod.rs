@@ -15,6 +15,7 @@ use crate::sampling::Sampling;
 use crate::spec::{Decoder as Shape, Spec};
 
 mod error;
+mod step;
 mod weights;
 
 pub use error::DecoderError;
@@ -64,7 +65,6 @@ pub struct Decoder<D: Device> {
 /// Buffers that one tile at a time uses.
 #[derive(Debug)]
 struct Scratch<D: Device> {
-    ids: D::Buffer<i32>,
     normed: D::Buffer<Activation>,
     qkv: D::Buffer<Activation>,
     attended: D::Buffer<Activation>,
@@ -74,9 +74,10 @@ struct Scratch<D: Device> {
     sampled: D::Buffer<i32>,
 }
 
-/// What a tile carries from layer to layer, `[rows, hidden]` each.
+/// What a tile carries from layer to layer, `[rows, hidden]` each, and its ids.
 #[derive(Debug)]
 struct TileBuffers<D: Device> {
+    ids: D::Buffer<i32>,
     residual: D::Buffer<Activation>,
     /// What the next norm adds to the residual first.
     addend: D::Buffer<Activation>,
@@ -111,7 +112,6 @@ impl<D: Device> Decoder<D> {
         let widths = Widths::new(spec, &shape);
         let rows = |width: usize| tile_rows * width;
         let scratch = Scratch {
-            ids: device.allocate("token ids", tile_rows)?,
             normed: device.allocate("normed activations", rows(widths.hidden))?,
             qkv: device.allocate("queries, keys and values", rows(widths.qkv))?,
             attended: device.allocate("attention output", rows(widths.queries))?,
@@ -166,56 +166,48 @@ impl<D: Device> Decoder<D> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(), DecoderError> {
         self.check(store, new)?;
+        let output = match output {
+            Output::Next(sampling, next) if new.len() <= self.tile_rows && is_step(store, new) => {
+                self.step(device, store, new, (sampling, next))?;
+                progress(self.layers(), self.layers());
+                return Ok(());
+            }
+            output => output,
+        };
         let ids: Vec<i32> = new.iter().flat_map(|new| new.ids).copied().collect();
         let tiles = tiles(new, self.tile_rows);
-        let hidden = self.shape.hidden as usize;
-        while self.tiles.len() < tiles.len() {
-            let elements = self.tile_rows * hidden;
+        self.reserve(device, tiles.len())?;
+        let appends: Vec<&[Append]> = tiles.iter().map(|tile| tile.appends.as_slice()).collect();
+        let all = matches!(output, Output::Logits(Wanted::All, _));
+        let heads = heads(new, &tiles, all);
+        for (index, tile) in tiles.iter().enumerate() {
+            device.write(&mut self.tiles[index].ids, 0, &ids[tile.rows.clone()])?;
+            self.embed(device, index, tile.rows.len())?;
+        }
+        let prepared = store.prepare(device, &appends)?;
+        let steps = tiles.len() * self.layers();
+        for layer in 0..self.layers() {
+            for (index, (tile, prepared)) in tiles.iter().zip(&prepared).enumerate() {
+                self.layer(device, store, layer, index, tile.rows.len(), prepared)?;
+                progress(layer * tiles.len() + index + 1, steps);
+            }
+            store.end_layer(device, layer)?;
+        }
+        store.advance(&whole(new));
+        self.output(device, &tiles, &heads, output)
+    }
+
+    /// Buffers for so many tiles.
+    fn reserve(&mut self, device: &D, tiles: usize) -> Result<(), DeviceError> {
+        let elements = self.tile_rows * self.shape.hidden as usize;
+        while self.tiles.len() < tiles {
             self.tiles.push(TileBuffers {
+                ids: device.allocate("token ids", self.tile_rows)?,
                 residual: device.allocate("residual", elements)?,
                 addend: device.allocate("block output", elements)?,
             });
         }
-        let appends: Vec<&[Append]> = tiles.iter().map(|tile| tile.appends.as_slice()).collect();
-        let all = matches!(output, Output::Logits(Wanted::All, _));
-        let heads = heads(new, &tiles, all);
-        let is_step = tiles.len() == 1 && new.iter().all(|new| new.ids.len() <= 1);
-        match output {
-            Output::Next(sampling, next) if is_step => {
-                let samplings = samplings(device, sampling, &heads[0])?;
-                device.write(&mut self.scratch.ids, 0, &ids)?;
-                let prepared = store.prepare(device, &appends)?;
-                let rows = tiles[0].rows.len();
-                device.repeated(&mut || {
-                    self.embed(device, 0, rows)?;
-                    for layer in 0..self.weights.layers.len() {
-                        self.layer(device, store, layer, 0, rows, &prepared[0])?;
-                        store.end_layer(device, layer)?;
-                    }
-                    self.next(device, 0, rows, &heads[0], &samplings)
-                })?;
-                progress(self.layers(), self.layers());
-                store.advance(&whole(new));
-                self.read_next(device, &heads[0], next)
-            }
-            output => {
-                for (index, tile) in tiles.iter().enumerate() {
-                    device.write(&mut self.scratch.ids, 0, &ids[tile.rows.clone()])?;
-                    self.embed(device, index, tile.rows.len())?;
-                }
-                let prepared = store.prepare(device, &appends)?;
-                let steps = tiles.len() * self.layers();
-                for layer in 0..self.layers() {
-                    for (index, (tile, prepared)) in tiles.iter().zip(&prepared).enumerate() {
-                        self.layer(device, store, layer, index, tile.rows.len(), prepared)?;
-                        progress(layer * tiles.len() + index + 1, steps);
-                    }
-                    store.end_layer(device, layer)?;
-                }
-                store.advance(&whole(new));
-                self.output(device, &tiles, &heads, output)
-            }
-        }
+        Ok(())
     }
 
     fn check<K: KvStore<D>>(&self, store: &K, new: &[NewIds]) -> Result<(), DecoderError> {
@@ -244,8 +236,8 @@ impl<D: Device> Decoder<D> {
 
     /// The tokens of one tile, whose ids are written, into the residual stream.
     fn embed(&mut self, device: &D, tile: usize, rows: usize) -> Result<(), DeviceError> {
-        let residual = &mut self.tiles[tile].residual;
-        device.embed(&self.scratch.ids, rows, &self.weights.embedding, residual)
+        let TileBuffers { ids, residual, .. } = &mut self.tiles[tile];
+        device.embed(ids, rows, &self.weights.embedding, residual)
     }
 
     /// One layer of one tile.
@@ -258,60 +250,85 @@ impl<D: Device> Decoder<D> {
         rows: usize,
         prepared: &K::Tile,
     ) -> Result<(), DeviceError> {
+        self.before_attention(device, layer, tile, rows)?;
+        let Scratch { qkv, attended, .. } = &mut self.scratch;
+        store.attend(device, layer, prepared, qkv, attended)?;
+        self.after_attention(device, layer, tile, rows)
+    }
+
+    /// One layer of one tile, up to queries, keys and values.
+    fn before_attention(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tile: usize,
+        rows: usize,
+    ) -> Result<(), DeviceError> {
         let weights = &self.weights.layers[layer];
-        let TileBuffers { residual, addend } = &mut self.tiles[tile];
-        let scratch = &mut self.scratch;
+        let TileBuffers {
+            residual, addend, ..
+        } = &mut self.tiles[tile];
+        let Scratch { normed, qkv, .. } = &mut self.scratch;
         // The embedding is all there is to the residual before the first layer.
         let first = (layer > 0).then_some(&*addend);
-        device.rms_norm(
-            first,
-            residual,
-            rows,
-            &weights.input_norm,
-            &mut scratch.normed,
-        )?;
+        device.rms_norm(first, residual, rows, &weights.input_norm, (normed, 0))?;
         let bias = weights.qkv_bias.as_ref();
-        device.linear(&scratch.normed, rows, &weights.qkv, bias, &mut scratch.qkv)?;
+        device.linear(normed, rows, &weights.qkv, bias, qkv)?;
         if let Some((query, key)) = &weights.head_norms {
-            device.head_norm(&mut scratch.qkv, rows, query, key)?;
+            device.head_norm(qkv, rows, query, key)?;
         }
-        store.attend(device, layer, prepared, &scratch.qkv, &mut scratch.attended)?;
-        device.linear(&scratch.attended, rows, &weights.output, None, addend)?;
-        device.rms_norm(
-            Some(addend),
-            residual,
-            rows,
-            &weights.post_norm,
-            &mut scratch.normed,
-        )?;
-        device.linear(
-            &scratch.normed,
-            rows,
-            &weights.gate_up,
-            None,
-            &mut scratch.gate_up,
-        )?;
-        device.silu_mul(&scratch.gate_up, rows, &mut scratch.gated)?;
-        device.linear(&scratch.gated, rows, &weights.down, None, addend)
+        Ok(())
     }
 
-    /// The final norm of one tile.
-    fn final_norm(&mut self, device: &D, tile: usize, rows: usize) -> Result<(), DeviceError> {
-        let TileBuffers { residual, addend } = &mut self.tiles[tile];
-        let norm = &self.weights.final_norm;
-        device.rms_norm(Some(addend), residual, rows, norm, &mut self.scratch.normed)
+    /// The rest of it, from what was attended to.
+    fn after_attention(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tile: usize,
+        rows: usize,
+    ) -> Result<(), DeviceError> {
+        let weights = &self.weights.layers[layer];
+        let TileBuffers {
+            residual, addend, ..
+        } = &mut self.tiles[tile];
+        let Scratch {
+            normed,
+            attended,
+            gate_up,
+            gated,
+            ..
+        } = &mut self.scratch;
+        device.linear(attended, rows, &weights.output, None, addend)?;
+        let (addend_read, norm) = (Some(&*addend), &weights.post_norm);
+        device.rms_norm(addend_read, residual, rows, norm, (normed, 0))?;
+        device.linear(normed, rows, &weights.gate_up, None, gate_up)?;
+        device.silu_mul(gate_up, rows, gated)?;
+        device.linear(gated, rows, &weights.down, None, addend)
     }
 
-    /// The final norm of one tile, the logits of its `heads`, and the tokens that are chosen, which stay on the device.
-    fn next(
+    /// The final norm of one tile, to the normed rows from row `at` on.
+    fn final_norm(
         &mut self,
         device: &D,
         tile: usize,
         rows: usize,
+        at: usize,
+    ) -> Result<(), DeviceError> {
+        let TileBuffers {
+            residual, addend, ..
+        } = &mut self.tiles[tile];
+        let (norm, normed) = (&self.weights.final_norm, &mut self.scratch.normed);
+        device.rms_norm(Some(addend), residual, rows, norm, (normed, at))
+    }
+
+    /// The logits of `heads`, normed rows, and the tokens that are chosen, which stay on the device.
+    fn next(
+        &mut self,
+        device: &D,
         heads: &[Range<usize>],
         samplings: &[D::Samplings],
     ) -> Result<(), DeviceError> {
-        self.final_norm(device, tile, rows)?;
         let head = self.weights.head();
         let scratch = &mut self.scratch;
         let mut at = 0;
@@ -354,7 +371,7 @@ impl<D: Device> Decoder<D> {
             }
             match &mut output {
                 Output::Logits(_, sink) => {
-                    self.final_norm(device, index, tile.rows.len())?;
+                    self.final_norm(device, index, tile.rows.len(), 0)?;
                     let scratch = &mut self.scratch;
                     for rows in heads {
                         let head = self.weights.head();
@@ -370,7 +387,8 @@ impl<D: Device> Decoder<D> {
                 Output::Next(sampling, ids) => {
                     let count: usize = heads.iter().map(Range::len).sum();
                     let own = samplings(device, &sampling[sampled..sampled + count], heads)?;
-                    self.next(device, index, tile.rows.len(), heads, &own)?;
+                    self.final_norm(device, index, tile.rows.len(), 0)?;
+                    self.next(device, heads, &own)?;
                     self.read_next(device, heads, ids)?;
                     sampled += count;
                 }
@@ -410,6 +428,14 @@ pub fn weight_bytes(spec: &Spec, element_bytes: u64) -> u64 {
         return 0;
     };
     let widths = Widths::new(spec, shape);
+    let tables = if shape.tied_embeddings { 1 } else { 2 };
+    let others = (tables * widths.vocab + 1) as u64 * widths.hidden as u64;
+    layer_weights(spec, shape) * u64::from(shape.layers) * element_bytes + others * element_bytes
+}
+
+/// Elements of the weights of one layer.
+fn layer_weights(spec: &Spec, shape: &Shape) -> u64 {
+    let widths = Widths::new(spec, shape);
     let mut layer = widths.hidden * (widths.qkv + widths.queries + 3 * widths.ffn + 2);
     if shape.qkv_bias {
         layer += widths.qkv;
@@ -417,10 +443,7 @@ pub fn weight_bytes(spec: &Spec, element_bytes: u64) -> u64 {
     if shape.qk_norm {
         layer += 2 * spec.attention.head_dim as usize;
     }
-    let tables = if shape.tied_embeddings { 1 } else { 2 };
-    let elements = layer as u64 * u64::from(shape.layers)
-        + (tables * widths.vocab + 1) as u64 * widths.hidden as u64;
-    elements * element_bytes
+    layer as u64
 }
 
 /// Widths of a decoder's activations, elements.
@@ -449,6 +472,12 @@ impl Widths {
             vocab: shape.vocab as usize,
         }
     }
+}
+
+/// Whether these are single tokens of sequences that have some already.
+fn is_step<D: Device, K: KvStore<D>>(store: &K, new: &[NewIds]) -> bool {
+    let goes_on = |new: &NewIds| new.ids.len() == 1 && store.token_count(new.sequence) > 0;
+    !new.is_empty() && new.iter().all(goes_on)
 }
 
 /// All new tokens of each sequence, as one append.

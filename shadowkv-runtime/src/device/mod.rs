@@ -234,7 +234,8 @@ pub trait Device: Send + Sync {
         output: &mut Self::Buffer<Activation>,
     ) -> Result<(), DeviceError>;
 
-    /// `residual += addend` (if there is one), then `output = residual / rms(residual) * weight`, all `[rows, hidden]`.
+    /// `residual += addend` (if there is one), then `output = residual / rms(residual) * weight`, all `[rows, hidden]`, the output
+    /// from the row of its buffer that is given with it.
     ///
     /// # Errors
     ///
@@ -245,7 +246,7 @@ pub trait Device: Send + Sync {
         residual: &mut Self::Buffer<Activation>,
         rows: usize,
         weight: &Self::Buffer<Activation>,
-        output: &mut Self::Buffer<Activation>,
+        output: (&mut Self::Buffer<Activation>, usize),
     ) -> Result<(), DeviceError>;
 
     /// `output [rows, outputs] = input [rows, inputs] * matrix^T + bias [outputs]`.

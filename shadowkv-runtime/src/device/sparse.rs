@@ -14,7 +14,7 @@
 //! | what a step chooses, layer after layer in the same memory | [`Selection`] |
 //!
 //! A step, per layer: [`Device::rope_append`] to the exact windows, [`SparseDevice::landmark_score`],
-//! [`SparseDevice::select_chunks`], [`SparseDevice::fetch_missing`], [`SparseDevice::sparse_attention`], and at times
+//! [`SparseDevice::select_chunks`], [`SparseDevice::begin_fetch`], [`SparseDevice::sparse_attention`], and at times
 //! [`SparseDevice::fold_chunk`]. Nothing in it needs the host: all numbers that change from step to step are in
 //! [`SparseDevice::Sequences`], prepared once for all layers.
 
@@ -159,6 +159,9 @@ pub struct Selection<D: Device + ?Sized> {
     /// Chunks selected so far, and how many of them were missing, over all steps and layers: `[entries, H, 2]`.
     pub counts: D::Buffer<u64>,
 }
+
+/// Fetches that may be under way at a time.
+pub const TURNS: usize = 2;
 
 /// A device that has the operations of `ShadowKV`.
 ///
@@ -326,18 +329,34 @@ pub trait SparseDevice: Device + Sized {
         selection: &mut Selection<Self>,
     ) -> Result<(), DeviceError>;
 
+    /// Bytes of its own memory that the device reads in the time in which one comes from the host; 0 where nothing is gained by
+    /// other work beside the fetches.
+    fn host_byte_cost(&self) -> u64 {
+        0
+    }
+
     /// Fills the slots of the missing chunks: `host_values` -> `value_slots` (`gather_values`), and `factors`, `key_basis` ->
-    /// `key_slots` (`reconstruct_keys`). The two may run side by side; what is called next finds both done.
+    /// `key_slots` (`reconstruct_keys`). The two may run side by side, and beside what is called next: only after
+    /// [`SparseDevice::end_fetch`] of the same `turn`, one of [`TURNS`], are both done. What is called before may touch
+    /// nothing of these sequences. After an error, too, it is to be ended.
     ///
     /// # Errors
     ///
     /// The device failed.
-    fn fetch_missing(
+    fn begin_fetch(
         &self,
         sequences: &Self::Sequences,
         selection: &Selection<Self>,
         layer: &mut SparseLayer<Self>,
+        turn: usize,
     ) -> Result<(), DeviceError>;
+
+    /// What is called next finds done what [`SparseDevice::begin_fetch`] began with `turn`, if anything.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    fn end_fetch(&self, turn: usize) -> Result<(), DeviceError>;
 
     /// Attention of each sequence's one query `[packed rows, H, G, d]` over its outliers, selected chunks and exact window ->
     /// `output` `[packed rows, H, G, d]`.

@@ -166,13 +166,12 @@ impl<D: Device> KvStore<D> for FullCache<D> {
         Ok(tokens.collect::<Result<_, DeviceError>>()?)
     }
 
-    fn attend(
+    fn begin_attend(
         &mut self,
         device: &D,
         layer: usize,
-        tokens: &D::Tokens,
+        (tokens, _): (&D::Tokens, usize),
         qkv: &D::Buffer<Activation>,
-        output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
         let Layer { keys, values } = &mut self.layers[layer];
         let cache = CacheRows {
@@ -180,7 +179,17 @@ impl<D: Device> KvStore<D> for FullCache<D> {
             values,
             k_pre: None,
         };
-        device.rope_append(tokens, qkv, &mut self.queries, cache)?;
+        device.rope_append(tokens, qkv, &mut self.queries, cache)
+    }
+
+    fn end_attend(
+        &mut self,
+        device: &D,
+        layer: usize,
+        (tokens, _): (&D::Tokens, usize),
+        _qkv: &D::Buffer<Activation>,
+        output: &mut D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
         let Layer { keys, values } = &self.layers[layer];
         device.attention(tokens, &self.queries, keys, values, output)
     }

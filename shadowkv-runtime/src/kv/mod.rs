@@ -102,7 +102,56 @@ pub trait KvStore<D: Device> {
         tile: &Self::Tile,
         qkv: &D::Buffer<Activation>,
         output: &mut D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        let attended = self
+            .begin_attend(device, layer, (tile, 0), qkv)
+            .and_then(|()| self.end_attend(device, layer, (tile, 0), qkv, output));
+        if attended.is_err() {
+            self.settle(device);
+        }
+        attended
+    }
+
+    /// Whether two halves of a batch of `batch` sequences with one new token each should take turns: the one's attention is
+    /// begun, and what it must wait for is waited for while the other computes. It costs a second reading of a layer's
+    /// `weight_bytes` bytes of weights.
+    fn gains_by_turns(&self, device: &D, batch: usize, weight_bytes: u64) -> bool {
+        let _ = (device, batch, weight_bytes);
+        false
+    }
+
+    /// The first part of [`KvStore::attend`]. Before the second, with the same turn, 0 or 1, a tile of other sequences may be begun
+    /// or ended in the other turn, where [`KvStore::gains_by_turns`].
+    ///
+    /// # Errors
+    ///
+    /// The device failed; [`KvStore::settle`] is to be called.
+    fn begin_attend(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tile: (&Self::Tile, usize),
+        qkv: &D::Buffer<Activation>,
     ) -> Result<(), DeviceError>;
+
+    /// The second part. `qkv` may hold something else by now where no sequence of the tile has more than one new token.
+    ///
+    /// # Errors
+    ///
+    /// As [`KvStore::begin_attend`].
+    fn end_attend(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tile: (&Self::Tile, usize),
+        qkv: &D::Buffer<Activation>,
+        output: &mut D::Buffer<Activation>,
+    ) -> Result<(), DeviceError>;
+
+    /// Something failed between the two parts: nothing that was begun may go on beside what is called next.
+    fn settle(&mut self, device: &D) {
+        let _ = device;
+    }
 
     /// All of the step's tokens have been attended to in `layer`.
     ///

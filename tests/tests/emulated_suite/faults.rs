@@ -47,6 +47,8 @@ enum Steps {
     Launched,
     /// As graphs, where they come again.
     Graphs,
+    /// One operation after the other, two sequences taking turns.
+    InTurn,
 }
 
 /// Generates with a fault, and if it strikes once more on the same store.
@@ -87,6 +89,7 @@ fn ended(compiled: &Compiled, gpu: &EmulatedGpu, steps: Steps, requests: &[Reque
     let (Ok(mut decoder), Ok(mut store)) = (decoder, store) else {
         return Ended::SetUp;
     };
+    store.set_turns(Some(steps == Steps::InTurn));
     let mut once = || generate(&device, &mut decoder, &mut store, requests, &mut Silent);
     match once() {
         Ok((generated, _)) => Ended::Done(generated),
@@ -152,8 +155,10 @@ fn a_launch_refused_between_fork_and_join() {
         ..Faults::default()
     };
     let is_it = |error: &DeviceError| matches!(error, DeviceError::Gpu(GpuError::Launch { .. }));
-    let struck = each(200..220, (Order::Random(7), Steps::Launched), fault, is_it);
-    assert_eq!(struck, 20);
+    for steps in [Steps::Launched, Steps::InTurn] {
+        let struck = each(200..220, (Order::Random(7), steps), fault, is_it);
+        assert_eq!(struck, 20, "{steps:?}");
+    }
 }
 
 #[test]

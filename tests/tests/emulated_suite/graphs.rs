@@ -19,38 +19,48 @@ fn requests() -> Vec<Request> {
     ]
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attention {
+    Full,
+    Shadow,
+    /// Halves of the batch take turns.
+    ShadowInTurn,
+}
+
 fn run(
     compiled: &Compiled,
     order: Order,
     graphs: bool,
-    full: bool,
+    attention: Attention,
 ) -> (Vec<Generated>, GraphStatistics) {
     let gpu = gpu(order);
     let device = compiled.device(gpu.clone());
     device.use_graphs(graphs);
     let requests = requests();
-    let generated = if full {
+    let generated = if attention == Attention::Full {
         let mut decoder = compiled.decoder(&device, 64);
         let mut store = compiled.full(&device, 256);
         generated(&device, &mut decoder, &mut store, &requests)
     } else {
-        compiled.shadow(&device, &requests).0
+        let turns = attention == Attention::ShadowInTurn;
+        compiled.shadow_by(&device, &requests, turns).0
     };
     let statistics = device.graph_statistics();
     drop(device);
-    assert_eq!(gpu.finish(), [], "{order:?}, {graphs}, {full}");
+    assert_eq!(gpu.finish(), [], "{order:?}, {graphs}, {attention:?}");
     (generated, statistics)
 }
 
 #[test]
 fn a_graph_computes_what_its_step_does() {
     let compiled = small();
-    for full in [false, true] {
-        let (expected, none) = run(&compiled, Order::Eager, false, full);
+    let attentions = [Attention::Full, Attention::Shadow, Attention::ShadowInTurn];
+    for attention in attentions {
+        let (expected, none) = run(&compiled, Order::Eager, false, attention);
         assert_eq!((none.captured, none.replayed), (0, 0));
         for order in [Order::Eager, Order::Lazy, Order::Random(4)] {
-            let (found, statistics) = run(&compiled, order, true, full);
-            assert_eq!(found, expected, "{order:?}, {full}");
+            let (found, statistics) = run(&compiled, order, true, attention);
+            assert_eq!(found, expected, "{order:?}, {attention:?}");
             assert_eq!(statistics.refused, None);
             // Each batch of three, two and one has its own, with folds and without; most steps need none of their own.
             assert!(statistics.captured >= 2, "{statistics:?}");

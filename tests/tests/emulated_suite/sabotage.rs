@@ -380,8 +380,9 @@ impl Gpu for Sabotaged {
     }
 }
 
-/// Kinds and texts of what is found when the method's steps run on a GPU with `bug`, those that come again as graphs if `graphs`.
-fn findings(bug: Bug, order: Order, graphs: bool) -> Vec<(FindingKind, String)> {
+/// Kinds and texts of what is found when the method's steps run on a GPU with `bug`: those that come again as graphs if `graphs`, two
+/// sequences taking turns if `turns`.
+fn findings(bug: Bug, order: Order, (graphs, turns): (bool, bool)) -> Vec<(FindingKind, String)> {
     let compiled = small();
     let golden = Golden::open("models/llama-3.1/golden.safetensors");
     let ids = golden.integers("input_ids");
@@ -390,7 +391,11 @@ fn findings(bug: Bug, order: Order, graphs: bool) -> Vec<(FindingKind, String)> 
     device.use_graphs(graphs);
     device.gpu().ready.store(true, Ordering::Relaxed);
     // Selections, fetches and a fold; what comes of it does not matter.
-    compiled.shadow(&device, &[greedy(&ids[..48], 10)]);
+    let mut requests = vec![greedy(&ids[..48], 10)];
+    if turns {
+        requests.push(greedy(&ids[10..50], 9));
+    }
+    compiled.shadow_by(&device, &requests, turns);
     // A graph of a step whose streams are not joined is refused, and the step runs without.
     let statistics = device.graph_statistics();
     assert_eq!(
@@ -408,14 +413,19 @@ fn findings(bug: Bug, order: Order, graphs: bool) -> Vec<(FindingKind, String)> 
 
 #[test]
 fn every_missing_order_is_found() {
-    let orders = [Order::Lazy, Order::Random(11)];
+    let orders = [Order::Lazy, Order::Random(11), Order::Random(12)];
+    let how = |order| match order {
+        Order::Lazy => (false, false),
+        Order::Random(11) => (true, false),
+        _ => (false, true),
+    };
     let all = || {
         orders
             .iter()
             .flat_map(|order| Bug::ALL.map(|bug| (*order, bug)))
     };
     let missed: Vec<_> = all()
-        .map(|(order, bug)| (order, bug, findings(bug, order, order != Order::Lazy)))
+        .map(|(order, bug)| (order, bug, findings(bug, order, how(order))))
         .filter(|(order, bug, found)| !found.iter().any(|own| own.0 == bug.finding(*order)))
         .collect();
     assert!(missed.is_empty(), "{missed:#?}");
@@ -424,8 +434,8 @@ fn every_missing_order_is_found() {
 #[test]
 fn what_misses_no_order_is_not_objected_to() {
     for order in [Order::Lazy, Order::Random(11)] {
-        for graphs in [false, true] {
-            assert_eq!(findings(Bug::None, order, graphs), []);
+        for how in [(false, false), (true, false), (false, true), (true, true)] {
+            assert_eq!(findings(Bug::None, order, how), [], "{order:?}, {how:?}");
         }
     }
 }

@@ -107,6 +107,16 @@ impl Compiled {
         device: &D,
         requests: &[Request],
     ) -> (Vec<Generated>, Statistics) {
+        self.shadow_by(device, requests, false)
+    }
+
+    /// The same, halves of the batch taking turns if `turns`.
+    pub(crate) fn shadow_by<D: SparseDevice>(
+        &self,
+        device: &D,
+        requests: &[Request],
+        turns: bool,
+    ) -> (Vec<Generated>, Statistics) {
         let mut decoder = self.decoder(device, 64);
         let tokens = |request: &Request| request.prompt.len() + request.most_tokens;
         let room = ShadowRoom {
@@ -116,6 +126,7 @@ impl Compiled {
         };
         let layers = self.model.weights.layers.len();
         let mut store = ShadowStore::new(device, &self.model.spec, layers, &room).unwrap();
+        store.set_turns(Some(turns));
         let generated = generated(device, &mut decoder, &mut store, requests);
         let statistics = store.total_statistics(device).unwrap();
         (generated, statistics)

@@ -59,6 +59,25 @@ fn every_order_gives_the_same_tokens() {
 }
 
 #[test]
+fn halves_that_take_turns_are_the_batch() {
+    let compiled = small();
+    let requests = requests();
+    let run = |order: Order, turns: bool| {
+        let gpu = gpu(order);
+        let device = compiled.device(gpu.clone());
+        let (generated, statistics) = compiled.shadow_by(&device, &requests, turns);
+        drop(device);
+        assert_eq!(gpu.finish(), [], "{order:?}, {turns}");
+        (generated, statistics)
+    };
+    let whole = run(Order::Lazy, false);
+    for order in [Order::Lazy, Order::Random(5), Order::Random(6)] {
+        // The same selections, hits and bits, not only the same tokens.
+        assert_eq!(run(order, true), whole, "{order:?}");
+    }
+}
+
+#[test]
 fn a_batch_is_its_sequences() {
     let compiled = small();
     let device = compiled.device(gpu(Order::Lazy));

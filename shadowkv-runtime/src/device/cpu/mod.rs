@@ -175,15 +175,16 @@ impl Device for CpuDevice {
         residual: &mut CpuBuffer<Activation>,
         rows: usize,
         weight: &CpuBuffer<Activation>,
-        output: &mut CpuBuffer<Activation>,
+        (output, at): (&mut CpuBuffer<Activation>, usize),
     ) -> Result<(), DeviceError> {
         let elements = rows * weight.values.len();
+        let first = at * weight.values.len();
         elementwise::rms_norm(
             addend.map(|addend| &addend.values[..elements]),
             &mut residual.values[..elements],
             &weight.values,
             self.eps(),
-            &mut output.values[..elements],
+            &mut output.values[first..first + elements],
         );
         Ok(())
     }

@@ -23,6 +23,7 @@ mod sparse;
 mod staging;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 
 pub use error::KernelsError;
 pub use matrix::KernelMatrix;
@@ -31,6 +32,7 @@ pub use places::{KernelSequences, KernelTokens};
 pub use replay::GraphStatistics;
 pub use samplings::KernelSamplings;
 
+use super::sparse::TURNS;
 use super::{Activation, CacheRows, Device, DeviceError, Element, Tokens};
 use crate::gpu::{Gpu, GpuError, GpuMemory as _, Output, Priority, Product};
 use crate::manifest::Sizes;
@@ -46,6 +48,22 @@ use staging::{Staged, Staging};
 /// Bytes up to which the host's numbers go through pinned memory and wait for nothing.
 const STAGED_BYTES: usize = 1 << 20;
 
+/// When values are there that are fetched beside other work.
+struct Fetched<G: Gpu> {
+    event: G::Event,
+    /// The main stream does not wait for it yet.
+    pending: AtomicBool,
+}
+
+impl<G: Gpu> Fetched<G> {
+    fn new(event: G::Event) -> Fetched<G> {
+        Fetched {
+            event,
+            pending: AtomicBool::new(false),
+        }
+    }
+}
+
 /// A GPU, opened for one spec with its package's kernels.
 pub struct KernelDevice<G: Gpu> {
     // Before the GPU: memory is freed first.
@@ -56,8 +74,8 @@ pub struct KernelDevice<G: Gpu> {
     fetch: G::Stream,
     /// The selection is made: values may be fetched.
     selected: G::Event,
-    /// The values are there.
-    fetched: G::Event,
+    /// The values of each turn are there.
+    fetched: [Fetched<G>; TURNS],
     account: Account,
     host_account: Account,
     spec: Spec,
@@ -93,7 +111,10 @@ impl<G: Gpu> KernelDevice<G> {
             main: gpu.stream("main", Priority::Normal)?,
             fetch: gpu.stream("fetch", Priority::High)?,
             selected: gpu.event("chunks selected")?,
-            fetched: gpu.event("values fetched")?,
+            fetched: [
+                Fetched::new(gpu.event("values fetched")?),
+                Fetched::new(gpu.event("values fetched, second turn")?),
+            ],
             account: Account::default(),
             host_account: Account::default(),
             spec: spec.clone(),
@@ -330,8 +351,9 @@ impl<G: Gpu> Device for KernelDevice<G> {
         residual: &mut KernelBuffer<Activation, G>,
         rows: usize,
         weight: &KernelBuffer<Activation, G>,
-        output: &mut KernelBuffer<Activation, G>,
+        (output, at): (&mut KernelBuffer<Activation, G>, usize),
     ) -> Result<(), DeviceError> {
+        let first = at as u64 * (weight.memory.bytes() / element_bytes::<Activation>());
         let x = addend.map_or_else(|| residual.address(0), |addend| addend.address(0));
         self.by_rows(
             Name::RmsNorm,
@@ -340,7 +362,7 @@ impl<G: Gpu> Device for KernelDevice<G> {
                 ("x", x),
                 ("residual", residual.address(0)),
                 ("weight", weight.address(0)),
-                ("output", output.address(0)),
+                ("output", output.address(first)),
                 ("add_x", u64::from(addend.is_some())),
             ],
         )

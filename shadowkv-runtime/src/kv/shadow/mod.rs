@@ -21,11 +21,14 @@ pub use room::{ShadowRoom, StoreBytes};
 
 use super::rows::Rows;
 use super::{Append, KvError, KvStore};
-use crate::device::sparse::{SparseDevice, SparseLayer};
+use crate::device::sparse::{SparseDevice, SparseLayer, TURNS};
 use crate::device::{Activation, CacheRows, DeviceError};
 use crate::spec::Spec;
 use plan::{Planner, Sequence, StepPlan, Then};
 use room::{Memory, SPAN, Sizes, store_chunks};
+
+/// Selected chunks that are not resident, as a rule.
+const MISSING_PERCENT: u64 = 40;
 
 /// Keys and values by the method of `ShadowKV`.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct ShadowStore<D: SparseDevice> {
     step: StepPlan,
     /// Prompts of the step, prepared.
     prompts: Vec<Prompt<D>>,
+    /// Whether batches take turns, if it was said.
+    turns: Option<bool>,
     /// Selections of measurements.
     script: Option<measure::Script<D>>,
 }
@@ -105,6 +110,7 @@ impl<D: SparseDevice> ShadowStore<D> {
             sizes,
             step: StepPlan::default(),
             prompts: Vec::new(),
+            turns: None,
             script: None,
         })
     }
@@ -125,7 +131,9 @@ impl<D: SparseDevice> ShadowStore<D> {
             return Ok(());
         };
         let Memory {
-            prompt, queries, ..
+            prompt,
+            queries: [queries, _],
+            ..
         } = &mut self.memory;
         let cache = CacheRows {
             keys: &mut prompt.keys,
@@ -133,6 +141,12 @@ impl<D: SparseDevice> ShadowStore<D> {
             k_pre: Some(&mut prompt.k_pre),
         };
         device.rope_append(tokens, qkv, queries, cache)
+    }
+
+    /// Lets the halves of a batch take turns ([`KvStore::gains_by_turns`]) or not, whatever is gained; `None`: where it should
+    /// be worth it.
+    pub fn set_turns(&mut self, turns: Option<bool>) {
+        self.turns = turns;
     }
 
     fn sequence(&self, number: usize) -> Option<&Sequence> {
@@ -182,14 +196,13 @@ impl<D: SparseDevice> ShadowStore<D> {
         self.step.tiles.iter().map(tile).collect()
     }
 
-    /// One more token of some sequences, in one layer.
-    fn round(
+    /// One more token of some sequences, in one layer, as far as the fetch of what is missing.
+    fn begin_round(
         &mut self,
         device: &D,
         layer: usize,
-        round: &Round<D>,
+        (round, turn): (&Round<D>, usize),
         qkv: &D::Buffer<Activation>,
-        output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
         let Memory {
             layers,
@@ -198,6 +211,7 @@ impl<D: SparseDevice> ShadowStore<D> {
             ..
         } = &mut self.memory;
         let own = &mut layers[layer];
+        let queries = &mut queries[turn];
         let cache = CacheRows {
             keys: &mut own.keys,
             values: &mut own.values,
@@ -217,7 +231,25 @@ impl<D: SparseDevice> ShadowStore<D> {
                 selected?;
             }
         }
-        device.fetch_missing(&round.sequences, selection, own)?;
+        device.begin_fetch(&round.sequences, selection, own, turn)
+    }
+
+    /// The rest.
+    fn end_round(
+        &mut self,
+        device: &D,
+        layer: usize,
+        (round, turn): (&Round<D>, usize),
+        output: &mut D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        device.end_fetch(turn)?;
+        let Memory {
+            layers,
+            selection,
+            queries,
+            ..
+        } = &mut self.memory;
+        let (own, queries) = (&mut layers[layer], &queries[turn]);
         device.sparse_attention(&round.sequences, queries, own, selection, output)?;
         for after in &round.then {
             match after {
@@ -363,23 +395,62 @@ impl<D: SparseDevice> KvStore<D> for ShadowStore<D> {
         Ok(tiles)
     }
 
-    fn attend(
+    fn gains_by_turns(&self, device: &D, batch: usize, weight_bytes: u64) -> bool {
+        if let Some(wanted) = self.turns {
+            return wanted;
+        }
+        let method = &self.spec.shadowkv;
+        let chunk = method.chunk_size * self.spec.attention.key_width();
+        let selected = u64::from(method.selected_chunks() * chunk) * device.activation_bytes();
+        let fetched = batch as u64 * selected * device.host_byte_cost() * MISSING_PERCENT / 100;
+        fetched > weight_bytes + weight_bytes / 4
+    }
+
+    fn settle(&mut self, device: &D) {
+        for turn in 0..TURNS {
+            // What cannot be enqueued any more does not race either: the device is lost.
+            let _ = device.end_fetch(turn);
+        }
+    }
+
+    fn begin_attend(
         &mut self,
         device: &D,
         layer: usize,
-        tile: &ShadowTile<D>,
+        (tile, turn): (&ShadowTile<D>, usize),
+        qkv: &D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        self.take_in(device, tile, qkv)?;
+        match tile.rounds.first() {
+            // The prompts' queries lie where its own would.
+            Some(round) if tile.prompts.is_none() => {
+                self.begin_round(device, layer, (round, turn), qkv)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn end_attend(
+        &mut self,
+        device: &D,
+        layer: usize,
+        (tile, turn): (&ShadowTile<D>, usize),
         qkv: &D::Buffer<Activation>,
         output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
-        self.take_in(device, tile, qkv)?;
         if let Some(tokens) = &tile.prompts {
             let Memory {
-                prompt, queries, ..
+                prompt,
+                queries: [queries, _],
+                ..
             } = &self.memory;
             device.attention(tokens, queries, &prompt.keys, &prompt.values, output)?;
         }
-        for round in &tile.rounds {
-            self.round(device, layer, round, qkv, output)?;
+        for (index, round) in tile.rounds.iter().enumerate() {
+            if index > 0 || tile.prompts.is_some() {
+                self.begin_round(device, layer, (round, turn), qkv)?;
+            }
+            self.end_round(device, layer, (round, turn), output)?;
         }
         Ok(())
     }

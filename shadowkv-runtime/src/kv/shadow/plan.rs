@@ -76,6 +76,8 @@ struct Course {
     sequence: Sequence,
     /// Where its prompt lies, if this is it, and how many tokens it has.
     prompt: Option<(usize, usize)>,
+    /// Number of its last round in this step.
+    last_round: Option<u32>,
 }
 
 impl Planner<'_> {
@@ -87,7 +89,10 @@ impl Planner<'_> {
             ..StepPlan::default()
         };
         for tile in tiles {
-            let planned = self.tile(tile, &mut courses, &mut plan.last_round);
+            let planned = self.tile(tile, &mut courses, last_round);
+            let rounds = planned.rounds.iter();
+            let last = rounds.map(|round| round.sequences.step).max();
+            plan.last_round = plan.last_round.max(last.unwrap_or(last_round));
             plan.tiles.push(planned);
         }
         for (entry, course) in &mut courses {
@@ -124,6 +129,7 @@ impl Planner<'_> {
             courses.entry(append.sequence).or_insert(Course {
                 sequence: *sequence,
                 prompt: None,
+                last_round: None,
             });
         }
         for (entry, course) in &mut courses {
@@ -148,7 +154,7 @@ impl Planner<'_> {
         &self,
         tile: &[Append],
         courses: &mut BTreeMap<usize, Course>,
-        last_round: &mut u32,
+        last_round: u32,
     ) -> TilePlan {
         let mut planned = TilePlan::default();
         let mut begin = 0;
@@ -177,20 +183,23 @@ impl Planner<'_> {
                 .iter()
                 .filter(|(_, _, count)| round < *count)
                 .map(|(entry, begin, _)| (*entry, begin + round));
-            *last_round += 1;
-            let planned_round = self.round(rows, courses, *last_round);
+            let planned_round = self.round(rows, courses, last_round);
             planned.rounds.push(planned_round);
         }
         planned
     }
 
-    /// One token for each of the entries `rows`, which are given with the packed rows.
+    /// One token for each of the entries `rows`, which are given with the packed rows. Its number is one more than those of
+    /// their rounds before, whatever other sequences did: a step in two tiles of different sequences is one round.
     fn round(
         &self,
-        rows: impl Iterator<Item = (usize, usize)>,
+        rows: impl Iterator<Item = (usize, usize)> + Clone,
         courses: &mut BTreeMap<usize, Course>,
-        step: u32,
+        last_round: u32,
     ) -> Round {
+        let own = rows.clone().filter_map(|(entry, _)| courses.get(&entry));
+        let before = own.filter_map(|course| course.last_round).max();
+        let step = before.unwrap_or(last_round) + 1;
         let mut round = Round {
             tokens: Tokens::default(),
             sequences: SparseSequences {
@@ -204,6 +213,7 @@ impl Planner<'_> {
             let Some(course) = courses.get_mut(&entry) else {
                 continue;
             };
+            course.last_round = Some(step);
             let sequence = &mut course.sequence;
             sequence.tokens += 1;
             let placed = SparseSequence {

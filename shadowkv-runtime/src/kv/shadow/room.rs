@@ -1,6 +1,6 @@
 //! How much room a store has, and the bytes it takes: known before anything is allocated.
 
-use crate::device::sparse::{PromptRows, Selection, SparseDevice, SparseLayer, SparseSizes};
+use crate::device::sparse::{PromptRows, Selection, SparseDevice, SparseLayer, SparseSizes, TURNS};
 use crate::device::{Activation, DeviceError, Element};
 use crate::spec::Spec;
 
@@ -99,7 +99,7 @@ impl Sizes {
             4 * selection.chunks,
             selection.lists,
         ]) + 8 * of(&[selection.counts]);
-        let others = activation * of(&[3 * prompt, self.query_elements(spec)])
+        let others = activation * of(&[3 * prompt, TURNS * self.query_elements(spec)])
             + 4 * of(&[gram_elements(spec)]);
         StoreBytes {
             device: self.layers as u64 * layer_bytes + selection_bytes + others,
@@ -210,8 +210,8 @@ pub(super) struct Memory<D: SparseDevice> {
     pub(super) prompt: PromptRows<D>,
     /// `[1, D, D]`: prompts are compressed one after the other.
     pub(super) gram: D::Buffer<f32>,
-    /// Rotated queries of a call.
-    pub(super) queries: D::Buffer<Activation>,
+    /// Rotated queries of a call, of each turn.
+    pub(super) queries: [D::Buffer<Activation>; TURNS],
 }
 
 impl<D: SparseDevice> Memory<D> {
@@ -231,7 +231,10 @@ impl<D: SparseDevice> Memory<D> {
                 k_pre: device.allocate("keys of prompts before RoPE", prompt)?,
             },
             gram: device.allocate("Gram matrix", gram_elements(spec))?,
-            queries: device.allocate("queries", sizes.query_elements(spec))?,
+            queries: [
+                device.allocate("queries", sizes.query_elements(spec))?,
+                device.allocate("queries of the second turn", sizes.query_elements(spec))?,
+            ],
         })
     }
 }

@@ -34,7 +34,7 @@ struct Task<'a> {
     slots: &'a [i32],
 }
 
-/// [`crate::device::sparse::SparseDevice::fetch_missing`].
+/// [`crate::device::sparse::SparseDevice::begin_fetch`].
 pub(super) fn fetch_missing(
     method: &Method,
     sequences: &[SparseSequence],

@@ -286,11 +286,12 @@ impl SparseDevice for CpuDevice {
         Ok(())
     }
 
-    fn fetch_missing(
+    fn begin_fetch(
         &self,
         sequences: &SparseSequences,
         selection: &Selection<CpuDevice>,
         layer: &mut SparseLayer<CpuDevice>,
+        _turn: usize,
     ) -> Result<(), DeviceError> {
         fetch::fetch_missing(
             &self.method,
@@ -307,6 +308,10 @@ impl SparseDevice for CpuDevice {
             },
             (&mut layer.key_slots.values, &mut layer.value_slots.values),
         );
+        Ok(())
+    }
+
+    fn end_fetch(&self, _turn: usize) -> Result<(), DeviceError> {
         Ok(())
     }
 

@@ -32,7 +32,7 @@ proptest! {
         let mut residual = buffer(&device, &x);
         let mut output = buffer(&device, &vec![f32::NAN; rows * hidden]);
         let weights = buffer(&device, &weight);
-        device.rms_norm(addend.as_ref(), &mut residual, rows, &weights, &mut output).unwrap();
+        device.rms_norm(addend.as_ref(), &mut residual, rows, &weights, (&mut output, 0)).unwrap();
         let sums: Vec<f32> = x.iter().zip(&more).map(|(x, y)| if add { x + y } else { *x }).collect();
         prop_assert!(residual.values == sums);
         let sums: Vec<f64> = sums.iter().map(|x| f64::from(*x)).collect();
