@@ -6,7 +6,7 @@ pub mod cache;
 pub(crate) mod command;
 #[cfg(feature = "decoder")]
 pub mod decoder;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod device;
 pub mod digest;
 pub mod doctor;
@@ -14,11 +14,11 @@ pub mod env;
 pub mod files;
 #[cfg(feature = "decoder")]
 pub mod generate;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod gpu;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "hub")]
 pub mod hub;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod kv;
 pub mod launch;
 pub mod manifest;
@@ -31,6 +31,6 @@ pub mod sampling;
 pub mod spec;
 #[cfg(feature = "decoder")]
 pub mod tokenizer;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod weights;
 pub mod wheel;
