@@ -4,8 +4,10 @@
 //! [`verify`] proves the kernels without a GPU, [`profile`] counts what they do, and [`sass`] what their machine code holds.
 //! [`report`] is what people and programs are told about them.
 
+pub use builder::{BuildError, Builder, Generated};
 pub use shadowkv_runtime::spec;
 
+mod builder;
 pub mod compile;
 pub mod emit;
 pub mod output;

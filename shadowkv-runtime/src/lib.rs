@@ -18,6 +18,7 @@ pub mod generate;
 pub mod gpu;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod include;
 #[cfg(feature = "gpu")]
 pub mod kv;
 pub mod launch;
