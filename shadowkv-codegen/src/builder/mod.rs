@@ -1,19 +1,4 @@
 //! The generator in a build script.
-//!
-//! ```no_run
-//! // build.rs
-//! fn main() -> Result<(), shadowkv_codegen::BuildError> {
-//!     shadowkv_codegen::Builder::new()
-//!         .spec("my-model.yaml")
-//!         .arch("sm_80")
-//!         .arch("sm_90")
-//!         .emit_cubin(true)
-//!         .generate()?;
-//!     Ok(())
-//! }
-//! ```
-//!
-//! `shadowkv_runtime::include_package!("my-model")`, with the `name` of the spec, brings the result into the program.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -46,6 +31,21 @@ const COMPILER_VARIABLES: [&str; 5] = [NVRTC, CACHE_DIR, OFFLINE, "CUDA_HOME", "
 ///
 /// It writes to `OUT_DIR` alone, but for an NVRTC that is fetched into the cache where there is none (see
 /// [`offline`](Builder::offline)), and tells cargo what to watch.
+///
+/// ```no_run
+/// // build.rs
+/// fn main() -> Result<(), shadowkv_codegen::BuildError> {
+///     shadowkv_codegen::Builder::new()
+///         .spec("my-model.yaml")
+///         .arch("sm_80")
+///         .arch("sm_90")
+///         .emit_cubin(true)
+///         .generate()?;
+///     Ok(())
+/// }
+/// ```
+///
+/// `shadowkv_runtime::include_package!("my-model")`, with the `name` of the spec, brings the result into the program.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens before `generate`"]
 pub struct Builder {

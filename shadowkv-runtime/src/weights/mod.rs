@@ -4,8 +4,8 @@
 //!
 //! | file | opened by |
 //! | --- | --- |
-//! | `model.safetensors`, or `model.safetensors.index.json` and its shards | [`Safetensors`] |
-//! | `*.gguf` | [`Gguf`] |
+//! | `model.safetensors`, or `model.safetensors.index.json` and its shards | `Safetensors`, with the feature `decoder` |
+//! | `*.gguf` | `Gguf`, with the feature `gguf` |
 
 use std::fmt;
 use std::path::Path;
