@@ -12,6 +12,7 @@
 
 mod strip;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,8 @@ fn interface(folder: &str, library: &str) -> String {
     for (module, file) in parsed {
         let file = strip::strip(file, &types);
         if !file.items.is_empty() {
-            text += &format!("// {module}\n{}\n", prettyplease::unparse(&file));
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "// {module}\n{}", prettyplease::unparse(&file));
         }
     }
     text
