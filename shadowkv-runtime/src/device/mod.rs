@@ -10,7 +10,7 @@
 //! | weights of a dense product, as the device likes to keep them | [`Device::Matrix`] |
 //! | which tokens of which sequences a call is about | [`Tokens`] |
 //! | the operations of the method | [`sparse::SparseDevice`] |
-//! | without a GPU | [`cpu::CpuDevice`] |
+//! | without a GPU | `cpu::CpuDevice`, with the feature `cpu` |
 //! | with one, real or emulated | [`kernels::KernelDevice`] |
 //!
 //! Activations are in the device's own type (f32 on the CPU, bf16 on a GPU) and cross the trait as f32.
@@ -21,6 +21,7 @@ use crate::gpu::GpuError;
 use crate::sampling::Sampling;
 use crate::weights::Tensor;
 
+#[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod kernels;
 pub mod sparse;
