@@ -96,13 +96,13 @@ const WARP: u32 = 32;
 /// Issue slots of a multiprocessor.
 const SCHEDULERS: f64 = 4.0;
 /// Clocks from one instruction of a warp to its next, on average over those that wait and those that do not.
-const CLOCKS_PER_INSTRUCTION: f64 = 4.2;
+const CLOCKS_PER_INSTRUCTION: f64 = 3.5;
 /// Clocks of a barrier beyond the instructions before it.
 const CLOCKS_PER_BARRIER: f64 = 40.0;
 /// Share of the bandwidth of reads that kernels with other work reach.
-const ATTAINED: f64 = 0.92;
+const ATTAINED: f64 = 0.9;
 /// How sharply the longest part wins: parts overlap, but not perfectly.
-const SHARPNESS: f64 = 4.0;
+const SHARPNESS: f64 = 3.0;
 
 /// The time of a launch with `counts` on `gpu`.
 ///
@@ -112,10 +112,10 @@ pub fn kernel_time(gpu: &GpuFacts, counts: &KernelCounts) -> KernelTime {
     let sm_count = f64::from(gpu.sm_count);
     let blocks = counts.blocks as f64;
     let resident = f64::from(counts.blocks_per_sm.max(1));
-    // The fullest multiprocessor's share of what all have to do, as if all had as much.
+    // What the fullest multiprocessor has to do, over what all have to do on average.
     let per_sm = blocks / sm_count;
     let imbalance = if blocks > 0.0 {
-        per_sm.ceil() / per_sm
+        last_round(per_sm) / per_sm
     } else {
         1.0
     };
@@ -135,7 +135,7 @@ pub fn kernel_time(gpu: &GpuFacts, counts: &KernelCounts) -> KernelTime {
             on_sms(counts.warp_instructions as f64 / SCHEDULERS),
         ),
     ];
-    let rounds = (blocks / (sm_count * resident)).ceil();
+    let rounds = last_round((blocks / (sm_count * resident)).max(1.0));
     parts.push((Limiter::Latency, rounds * block_seconds(gpu, counts)));
     let host = host_seconds(gpu, counts);
     parts.push((Limiter::Host, host));
@@ -148,6 +148,12 @@ pub fn kernel_time(gpu: &GpuFacts, counts: &KernelCounts) -> KernelTime {
         limiter: parts[0].0,
         parts,
     }
+}
+
+/// Rounds of blocks. The last is seldom full: its blocks have more of a multiprocessor for themselves, so that it counts for something
+/// between its share and a whole one.
+fn last_round(rounds: f64) -> f64 {
+    f64::midpoint(rounds, rounds.ceil())
 }
 
 /// The bytes at the bandwidth that those on their way at once sustain (Little's law).
