@@ -7,12 +7,14 @@
 //! | what a launch moves and executes, from its manifest | [`counts`] |
 //! | operations on two streams, and when each runs | [`graph`] |
 //! | a decode step of this program | [`step`] |
+//! | steps that were measured | [`measured`] |
 //! | a decode step of the paper's program, which the model must reproduce | [`paper`] |
 
 pub mod counts;
 pub mod gpu;
 pub mod graph;
 pub mod kernel;
+pub mod measured;
 pub mod paper;
 pub mod step;
 

@@ -1,12 +1,13 @@
 //! The model beside what was measured.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use super::measured;
 use super::paper;
 use super::step::{Method, Step, StepTime, step_time};
 use super::{STATED_ERROR, gpu, kernel_time};
 use crate::package::Package;
 
-mod measured;
+mod launches;
 
 fn package(name: &str) -> Package {
     let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-generated");
@@ -24,10 +25,6 @@ fn the_papers_throughput() {
         for (theirs, own) in own {
             let error = own.tokens_per_second / theirs - 1.0;
             let (name, context) = (row.shape.name, row.context);
-            println!(
-                "{name} {context}: {theirs} {:.2} {error:+.3}",
-                own.tokens_per_second
-            );
             assert!(error.abs() < 0.1, "{name} {context}: {error:+.3}");
         }
     }
@@ -68,29 +65,13 @@ fn predicted(gpu_name: &str, spec: &str, (method, context, batch): (Method, u64,
 /// Whole steps on an H100 with made-up weights and 60 % hits, tokens/s.
 #[test]
 fn steps_measured_on_an_h100() {
-    use Method::{Full, ShadowKv};
-    for (spec, method, context, batch, measured) in [
-        ("llama-3.1-8b", Full, 61_440, 8, 284.0),
-        ("llama-3.1-8b", ShadowKv, 61_440, 8, 398.0),
-        ("llama-3.1-8b", ShadowKv, 61_440, 24, 529.0),
-        ("llama-3.1-8b", Full, 124_928, 1, 82.0),
-        ("llama-3.1-8b", Full, 124_928, 4, 142.0),
-        ("llama-3.1-8b", ShadowKv, 124_928, 1, 107.0),
-        ("llama-3.1-8b", ShadowKv, 124_928, 8, 371.0),
-        ("llama-3.1-8b", ShadowKv, 124_928, 12, 413.0),
-        ("glm4", Full, 124_928, 6, 206.0),
-        ("glm4", ShadowKv, 124_928, 6, 365.0),
-        ("glm4", ShadowKv, 124_928, 12, 517.0),
-        ("glm4", ShadowKv, 124_928, 24, 646.0),
-    ] {
+    for own in &measured::STEPS {
+        let (spec, method) = (own.spec, own.method);
+        let (context, batch, measured) = (own.context, own.batch, own.tokens_per_second);
         let own = predicted("h100", spec, (method, context, batch));
         let error = own.tokens_per_second / measured - 1.0;
-        println!(
-            "{spec} {method:?} {context} x {batch}: {measured} {:.1} {error:+.3}",
-            own.tokens_per_second
-        );
         assert!(
-            error.abs() < 0.125,
+            error.abs() < 0.1,
             "{spec} {method:?} {context} x {batch}: {error:+.3}"
         );
     }
@@ -112,10 +93,6 @@ fn kernels_measured_on_an_h100() {
         let share = step.breakdown.iter().find(|own| own.name == name).unwrap();
         let own = share.seconds / share.count as f64 * 1e6;
         let error = own / measured - 1.0;
-        println!(
-            "{name}: {measured} {own:.1} {error:+.2} {:?}",
-            share.limiter
-        );
         assert!(error.abs() < STATED_ERROR, "{name}: {own:.1} {error:+.2}");
     }
 }
@@ -124,14 +101,9 @@ fn kernels_measured_on_an_h100() {
 #[test]
 fn launches_measured_on_an_h200() {
     let gpu = gpu("h200").unwrap();
-    for (name, counts, microseconds) in measured::launches() {
+    for (name, counts, microseconds) in launches::launches() {
         let own = kernel_time(gpu, &counts);
         let error = own.seconds * 1e6 / microseconds - 1.0;
-        println!(
-            "{name}: {microseconds} {:.1} {error:+.2} {:?}",
-            own.seconds * 1e6,
-            own.limiter
-        );
         assert!(error.abs() < STATED_ERROR, "{name}: {error:+.2}");
     }
 }
