@@ -394,6 +394,8 @@ pub(super) struct BenchArguments {
 #[derive(Debug, Args)]
 pub(super) struct PredictArguments {
     /// Measure nothing: what steps would take on a GPU that need not be there, by the cost model.
+    ///
+    /// No device is opened; --device, --memory and --steps are not looked at.
     #[arg(long)]
     pub(super) predict: bool,
 
@@ -411,7 +413,7 @@ pub(super) struct PredictArguments {
     pub(super) host_memory: Option<ByteSize>,
 
     /// Print the page that holds the model beside the paper and beside measurements, PREDICTIONS.md.
-    #[arg(long, requires = "predict", conflicts_with_all = ["spec", "model", "svg"])]
+    #[arg(long, requires = "predict", conflicts_with_all = ["spec", "model", "svg", "format"])]
     pub(super) paper: bool,
 }
 

@@ -58,9 +58,10 @@ pub(super) struct Panel {
 const CHART: usize = 900;
 const MARGIN: usize = 70;
 /// Width of a letter of a label, about.
-const LETTER: f64 = 6.0;
-const COLOURS: [&str; 6] = [
-    "#2f6fb7", "#5b9bd5", "#9aa5b1", "#e0a458", "#7fb069", "#b56576",
+const LETTER: f64 = 7.0;
+const COLOURS: [&str; 12] = [
+    "#2f6fb7", "#5b9bd5", "#8a96a3", "#d98f3a", "#6a9c55", "#b56576", "#6d597a", "#3d8b8b",
+    "#a68a64", "#c1666b", "#4f7cac", "#7b9e3d",
 ];
 
 /// Panels of lanes one below the other, all to the same scale.

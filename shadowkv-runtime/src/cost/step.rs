@@ -157,7 +157,7 @@ impl StepTime {
 }
 
 /// What the manifest calls sizes.
-fn sizes(spec: &Spec, step: &Step) -> Sizes {
+pub(super) fn sizes(spec: &Spec, step: &Step) -> Sizes {
     let method = &spec.shadowkv;
     let chunk = u64::from(method.chunk_size);
     let (batch, heads) = (step.batch, u64::from(spec.attention.kv_heads));

@@ -1,9 +1,10 @@
 //! The model beside what was measured.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use super::counts::kernel_counts;
 use super::measured;
 use super::paper;
-use super::step::{Method, Step, StepTime, step_time};
+use super::step::{Method, Step, StepTime, sizes as step_sizes, step_time};
 use super::{STATED_ERROR, gpu, kernel_time};
 use crate::package::Package;
 
@@ -105,5 +106,43 @@ fn launches_measured_on_an_h200() {
         let own = kernel_time(gpu, &counts);
         let error = own.seconds * 1e6 / microseconds - 1.0;
         assert!(error.abs() < STATED_ERROR, "{name}: {error:+.2}");
+    }
+}
+
+/// What is told of launches without running them, beside what the emulated GPU counts of them.
+#[test]
+fn counts_without_running() {
+    let gpu = gpu("h200").unwrap();
+    let launches = launches::launches();
+    for kernel in ["landmark_score", "select_chunks", "reconstruct_keys"] {
+        for (model, spec, batch) in [
+            ("GLM-4", "glm4", 1),
+            ("Llama-3.1-8B", "llama-3.1-8b", 1),
+            ("Llama-3.1-8B x 8", "llama-3.1-8b", 8),
+            ("Llama-3.1-8B x 24", "llama-3.1-8b", 24),
+        ] {
+            let name = format!("{kernel}, {model}");
+            let (_, counted, _) = launches.iter().find(|own| own.0 == name).unwrap();
+            let package = package(spec);
+            let step = Step {
+                method: Method::ShadowKv,
+                context: 122_880,
+                batch,
+                hit_rate: 0.6,
+            };
+            let sizes = step_sizes(package.spec(), &step);
+            let told = kernel_counts(gpu, package.manifest(), kernel, &sizes);
+            let told = told.unwrap().unwrap();
+            assert_eq!(told.blocks, counted.blocks, "{name}");
+            assert_eq!(told.blocks_per_sm, counted.blocks_per_sm, "{name}");
+            for (told, counted) in [
+                (told.l2_sectors, counted.l2_sectors),
+                (told.warp_instructions, counted.warp_instructions),
+                (told.shared_wavefronts, counted.shared_wavefronts),
+            ] {
+                let error = (told as f64 - counted as f64) / counted.max(1) as f64;
+                assert!(error.abs() < 0.15, "{name}: {told} for {counted}");
+            }
+        }
     }
 }
