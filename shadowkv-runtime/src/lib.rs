@@ -66,6 +66,7 @@
 
 pub mod cache;
 pub(crate) mod command;
+pub mod cost;
 #[cfg(feature = "decoder")]
 pub mod decoder;
 #[cfg(feature = "gpu")]

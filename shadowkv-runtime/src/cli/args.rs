@@ -35,6 +35,8 @@ Examples:
   shadowkv-runtime logits --model ./tiny --input-ids 1,2,3 --out logits.safetensors
   shadowkv-runtime bench --spec llama-3.1-8b --device cuda:0 --context 60k,122k --batch 8,24 --hit-rate 0.6
       steps of a model of that shape with weights made up
+  shadowkv-runtime bench --predict --gpu a100-80 --model llama-3.1-8b --context 122k --batch auto
+      what the cost model says of a GPU that is not there
   shadowkv-runtime estimate --spec glm4 --gpu a100-80 --context 122k
       what fits
   shadowkv-runtime compile --package kernels-generated/glm4 --arch sm_80,sm_90
@@ -366,7 +368,7 @@ impl Turns {
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArguments {
-    /// A model whose weights are used; weights are made up without it.
+    /// A model whose weights are used; weights are made up without it. With --predict a spec, as --spec takes it.
     #[arg(long, value_name = "MODEL")]
     pub(super) model: Option<String>,
 
@@ -386,9 +388,9 @@ pub(super) struct BenchArguments {
     )]
     pub(super) attention: Vec<Attention>,
 
-    /// Sequences side by side; several numbers with commas.
+    /// Sequences side by side; several numbers with commas. With --predict also auto: as many as fit.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
-    pub(super) batch: Vec<NonZeroUsize>,
+    pub(super) batch: Vec<Batch>,
 
     /// Tokens that a sequence has before the steps, such as 122k; several with commas.
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = tokens, default_value = "1k,8k")]
@@ -398,7 +400,7 @@ pub(super) struct BenchArguments {
     #[arg(long, value_name = "N", default_value = "16")]
     pub(super) steps: NonZeroUsize,
 
-    /// Share of a step's chunks that the step before selected, too. Without it, what made-up weights select.
+    /// Share of a step's chunks that the step before selected, too. Without it, what made-up weights select; 0.6 with --predict.
     #[arg(long, value_name = "SHARE")]
     pub(super) hit_rate: Option<f64>,
 
@@ -406,13 +408,64 @@ pub(super) struct BenchArguments {
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) turns: Turns,
 
-    /// A file for a picture of the results.
+    /// A file for a picture of the results; with --predict, of one layer's operations.
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
 
     /// How results are printed.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
+
+    #[command(flatten)]
+    pub(super) predict: PredictArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PredictArguments {
+    /// Measure nothing: what steps would take on a GPU that need not be there, by the cost model.
+    ///
+    /// No device is opened; --device, --memory and --steps are not looked at.
+    #[arg(long)]
+    pub(super) predict: bool,
+
+    /// The GPU of the prediction: a100-40, a100-80, h100 or h200.
+    #[arg(
+        long,
+        value_name = "GPU",
+        default_value = "a100-80",
+        requires = "predict"
+    )]
+    pub(super) gpu: String,
+
+    /// Memory of the host that --batch auto may fill with values, such as 256GiB; without limit unless given.
+    #[arg(long, value_name = "SIZE", requires = "predict")]
+    pub(super) host_memory: Option<ByteSize>,
+
+    /// Print the page that holds the model beside the paper and beside measurements, PREDICTIONS.md.
+    #[arg(long, requires = "predict", conflicts_with_all = ["spec", "model", "svg", "format"])]
+    pub(super) paper: bool,
+}
+
+/// How many sequences are side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// As many as fit.
+    Auto,
+    /// So many.
+    Of(NonZeroUsize),
+}
+
+impl std::str::FromStr for Batch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Batch, String> {
+        if text == "auto" {
+            return Ok(Batch::Auto);
+        }
+        text.parse()
+            .map(Batch::Of)
+            .map_err(|_| format!("`{text}` is no batch: a number from 1, or auto"))
+    }
 }
 
 #[derive(Debug, Args)]

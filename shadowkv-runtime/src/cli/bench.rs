@@ -13,7 +13,7 @@ use shadowkv_runtime::model::{Model, ModelWeights};
 use shadowkv_runtime::sampling::Sampling;
 use shadowkv_runtime::spec::Spec;
 
-use super::args::{Attention, BenchArguments, Format, ModelArguments};
+use super::args::{Attention, Batch, BenchArguments, Format, ModelArguments};
 use super::device::OnDevice;
 use super::failure::{Code, Failure};
 use super::terminal::{self, Terminal};
@@ -67,6 +67,10 @@ pub(super) fn run(arguments: &BenchArguments, terminal: &Terminal) -> Result<(),
             "--hit-rate must be between 0 and 1",
         ));
     }
+    if arguments.predict.predict {
+        return super::predict::run(arguments);
+    }
+    let batches = batches(arguments)?;
     let model = arguments.model.as_ref().map(|model| {
         let model = ModelArguments {
             model: Some(model.clone()),
@@ -88,6 +92,7 @@ pub(super) fn run(arguments: &BenchArguments, terminal: &Terminal) -> Result<(),
     };
     let work = Bench {
         arguments,
+        batches,
         spec: &spec,
         weights: &weights,
         terminal,
@@ -108,6 +113,18 @@ pub(super) fn run(arguments: &BenchArguments, terminal: &Terminal) -> Result<(),
     }
 }
 
+/// The numbers of sequences to measure.
+fn batches(arguments: &BenchArguments) -> Result<Vec<usize>, Failure> {
+    let number = |batch: &Batch| match batch {
+        Batch::Of(batch) => Ok(batch.get()),
+        Batch::Auto => Err(Failure::new(
+            Code::Usage,
+            "`--batch auto` is for --predict; what fits, `estimate` tells",
+        )),
+    };
+    arguments.batch.iter().map(number).collect()
+}
+
 fn bar(row: &Row) -> (String, f64) {
     let Row {
         attention,
@@ -122,6 +139,7 @@ fn bar(row: &Row) -> (String, f64) {
 /// What is to be done, on whatever device.
 struct Bench<'a> {
     arguments: &'a BenchArguments,
+    batches: Vec<usize>,
     spec: &'a Spec,
     weights: &'a ModelWeights,
     terminal: &'a Terminal,
@@ -138,16 +156,16 @@ impl OnDevice for Bench<'_> {
             bar.set_position(done as u64);
         })?;
         bar.finish_and_clear();
-        let most = arguments.batch.iter().map(|batch| batch.get()).max();
+        let most = self.batches.iter().copied().max();
         let rows = most.unwrap_or(1).max(TILE_ROWS);
         let mut decoder = Decoder::new(device, self.spec, weights, rows)?;
-        let runs = arguments.attention.len() * arguments.context.len() * arguments.batch.len();
+        let runs = arguments.attention.len() * arguments.context.len() * self.batches.len();
         let bar = self.terminal.progress("measuring", runs as u64);
         let mut rows = Vec::new();
         for &attention in &arguments.attention {
             for &context in &arguments.context {
-                for batch in &arguments.batch {
-                    rows.push(self.row(device, &mut decoder, attention, context, batch.get())?);
+                for &batch in &self.batches {
+                    rows.push(self.row(device, &mut decoder, attention, context, batch)?);
                     bar.inc(1);
                 }
             }

@@ -98,8 +98,8 @@ pub(super) fn run(arguments: &EstimateArguments) -> Result<(), Failure> {
     }
 }
 
-/// Bytes of the GPU in all, and of the store.
-fn total(
+/// Bytes of the GPU in all, and of the store, of a model of `layers` layers.
+pub(super) fn total(
     spec: &Spec,
     layers: usize,
     attention: Attention,
@@ -131,7 +131,7 @@ fn total(
 }
 
 /// The largest number that fits; 0 if 1 does not.
-fn largest(fits: impl Fn(usize) -> bool) -> usize {
+pub(super) fn largest(fits: impl Fn(usize) -> bool) -> usize {
     let mut above = 1;
     while above <= 1 << 16 && fits(above) {
         above *= 2;

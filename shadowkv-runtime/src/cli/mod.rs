@@ -15,6 +15,8 @@ mod generate;
 mod logits;
 mod model;
 mod picture;
+mod predict;
+mod predictions;
 mod spec;
 mod terminal;
 

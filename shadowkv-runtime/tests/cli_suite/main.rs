@@ -13,5 +13,6 @@ mod commands;
 mod common;
 mod generate;
 mod logits;
+mod predict;
 mod support;
 mod unusable;

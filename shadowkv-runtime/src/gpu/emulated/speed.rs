@@ -3,6 +3,8 @@
 
 use shadowkv_emulator::{Counters, GpuModel};
 
+use crate::cost;
+
 /// Bandwidths and rates, in bytes or operations per microsecond, and latencies in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Speed {
@@ -22,20 +24,20 @@ pub(super) const ENQUEUE_US: f64 = 3.5;
 pub(super) const GRAPH_US: f64 = 4.0;
 
 impl Speed {
-    /// Attainable, not peak: about 90 % of device memory and of `PCIe`, half of the tensor cores.
+    /// What the cost model knows of the GPU: attainable, not peak. Half of the tensor cores. For a model of a GPU that it does not know,
+    /// an A100's figures.
     pub(super) fn of(model: &GpuModel) -> Speed {
-        let (device_gb, host_gb, tensor_tera) = match model.name {
-            "A100-40" => (1400.0, 24.0, 150.0),
-            "H100" => (3000.0, 51.0, 450.0),
-            "H200" => (4260.0, 51.0, 450.0),
-            _ => (1880.0, 24.0, 150.0),
-        };
+        let known = cost::gpu(model.name).ok();
+        let (device, host, tensor, clock) = known.map_or((1.8e12, 24e9, 260e12, 1.4e9), |gpu| {
+            let (device, host) = (gpu.copy_bandwidth, gpu.host_read_bandwidth);
+            (device, host, gpu.tensor_rate, gpu.clock)
+        });
         Speed {
-            device_bytes: device_gb * 1e3,
-            host_bytes: host_gb * 1e3,
-            tensor_operations: tensor_tera * 1e6,
-            // Four schedulers each, 1.4 GHz.
-            warp_instructions: f64::from(model.multiprocessors) * 4.0 * 1400.0,
+            device_bytes: device * 1e-6,
+            host_bytes: host * 1e-6,
+            tensor_operations: tensor * 0.5e-6,
+            // Four schedulers each.
+            warp_instructions: f64::from(model.multiprocessors) * 4.0 * clock * 1e-6,
         }
     }
 
@@ -76,5 +78,27 @@ impl Speed {
     pub(super) fn eigen_us(&self, width: u64) -> f64 {
         let share = width as f64 / 1024.0;
         100.0 + 10_000.0 * share * share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::*;
+
+    #[test]
+    fn models_and_the_cost_model_agree() {
+        for gpu in cost::gpus().unwrap() {
+            let model = GpuModel::named(&gpu.name).unwrap();
+            assert_eq!(model.memory_bytes, gpu.memory_bytes, "{}", gpu.name);
+            assert_eq!(model.multiprocessors, gpu.sm_count, "{}", gpu.name);
+            let capability = gpu.arch.compute_capability();
+            assert_eq!(model.compute_capability, capability, "{}", gpu.name);
+            let limits = gpu.arch.limits();
+            let shared = model.shared_bytes_per_multiprocessor;
+            assert_eq!(shared, limits.shared_bytes_per_sm, "{}", gpu.name);
+            assert_eq!(model.threads_per_multiprocessor, limits.threads_per_sm);
+        }
     }
 }
