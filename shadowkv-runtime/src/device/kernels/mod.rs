@@ -9,6 +9,7 @@
 //! | the package's kernels, their geometry and their own memory | `loaded` |
 //! | numbers that change from step to step, sent in one copy | `staging`, `arrays`, `places` |
 //! | operations of the method | `sparse` |
+//! | callers' tensors | `tensors` |
 
 mod arrays;
 mod error;
@@ -18,6 +19,7 @@ mod memory;
 mod places;
 mod sparse;
 mod staging;
+mod tensors;
 
 use std::fmt;
 
@@ -72,6 +74,23 @@ impl<G: Gpu> KernelDevice<G> {
         package: &Package,
         images: &Images,
     ) -> Result<KernelDevice<G>, KernelsError> {
+        let main = gpu.stream("main", Priority::Normal)?;
+        KernelDevice::on_stream(gpu, main, spec, package, images)
+    }
+
+    /// The same on a stream of the caller's: everything is enqueued on `main`, in the order of the calls, but for the fetches of
+    /// values, which a stream of the device's own runs between two events on `main`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelDevice::new`].
+    pub fn on_stream(
+        gpu: G,
+        main: G::Stream,
+        spec: &Spec,
+        package: &Package,
+        images: &Images,
+    ) -> Result<KernelDevice<G>, KernelsError> {
         package.check_spec(spec)?;
         if spec.decoder.as_ref().is_some_and(|decoder| decoder.qk_norm) {
             return Err(KernelsError::Unsupported {
@@ -83,7 +102,7 @@ impl<G: Gpu> KernelDevice<G> {
         Ok(KernelDevice {
             kernels: Kernels::load(&gpu, package.manifest(), images)?,
             staging: Staging::new(),
-            main: gpu.stream("main", Priority::Normal)?,
+            main,
             fetch: gpu.stream("fetch", Priority::High)?,
             selected: gpu.event("chunks selected")?,
             fetched: gpu.event("values fetched")?,
@@ -98,6 +117,11 @@ impl<G: Gpu> KernelDevice<G> {
     /// The GPU beneath.
     pub fn gpu(&self) -> &G {
         &self.gpu
+    }
+
+    /// The stream on which everything is enqueued.
+    pub fn stream(&self) -> &G::Stream {
+        &self.main
     }
 
     /// Waits until everything enqueued has run.

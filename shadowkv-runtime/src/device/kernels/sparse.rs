@@ -1,7 +1,7 @@
 //! The operations of `ShadowKV`: one kernel each.
 
 use super::loaded::Name;
-use super::memory::{decode, element_bytes};
+use super::memory::{decode, element_bytes, encode};
 use super::places::Run;
 use super::{KernelBuffer, KernelDevice, KernelHostBuffer, KernelSequences};
 use crate::device::sparse::{
@@ -172,6 +172,30 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         buffer.memory.get(at as u64 * element, &mut bytes)?;
         decode::<T>(&bytes, values);
         Ok(())
+    }
+
+    fn write_host<T: Element>(
+        &self,
+        buffer: &mut KernelHostBuffer<T, G>,
+        at: usize,
+        values: &[T::Host],
+    ) -> Result<(), DeviceError> {
+        self.synchronise()?;
+        let offset = at as u64 * element_bytes::<T>();
+        Ok(buffer.memory.set(offset, &encode::<T>(values))?)
+    }
+
+    fn copy_within<T: Element>(
+        &self,
+        buffer: &mut KernelBuffer<T, G>,
+        from: usize,
+        to: usize,
+        elements: usize,
+    ) -> Result<(), DeviceError> {
+        let elements = elements as u64;
+        let from = buffer.part(from as u64, elements)?;
+        let to = buffer.part(to as u64, elements)?;
+        Ok(self.gpu.copy(&self.main, from, to)?)
     }
 
     fn copy<T: Element>(

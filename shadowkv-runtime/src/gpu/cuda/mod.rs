@@ -31,7 +31,7 @@ pub use stream::{CudaEvent, CudaGraph, CudaStream};
 
 use self::context::Context;
 use super::{
-    EigenBasis, Gpu, GpuError, GpuMemory as _, HostPart, Image, Part, Priority, Product, Properties,
+    CopiedRows, EigenBasis, Gpu, GpuError, GpuMemory as _, HostPart, Image, Part, Priority, Product, Properties,
 };
 use crate::manifest::LaunchDims;
 
@@ -99,6 +99,15 @@ impl Gpu for CudaGpu {
 
     fn allocate(&self, name: &str, bytes: u64) -> Result<CudaMemory, GpuError> {
         CudaMemory::new(&self.context, name, bytes)
+    }
+
+    unsafe fn borrow(
+        &self,
+        name: &str,
+        address: u64,
+        bytes: u64,
+    ) -> Result<CudaMemory, GpuError> {
+        Ok(CudaMemory::borrowed(&self.context, name, address, bytes))
     }
 
     fn allocate_host(&self, name: &str, bytes: u64) -> Result<CudaHostMemory, GpuError> {
@@ -175,6 +184,17 @@ impl Gpu for CudaGpu {
             });
         }
         stream.copy_within(from.address(), to.address(), bytes)
+    }
+
+    fn copy_rows(
+        &self,
+        stream: &CudaStream,
+        from: Part<'_, Self>,
+        to: Part<'_, Self>,
+        rows: CopiedRows,
+    ) -> Result<(), GpuError> {
+        rows.check(from, to)?;
+        stream.copy_rows(from.address(), to.address(), rows)
     }
 
     fn fill(&self, stream: &CudaStream, to: Part<'_, Self>, byte: u8) -> Result<(), GpuError> {

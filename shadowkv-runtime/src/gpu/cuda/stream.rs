@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::context::{Context, lock};
+use super::driver::{CopyRows, Side};
 use super::memory::CudaMemory;
 use super::table::Handle;
-use crate::gpu::{GpuError, Priority};
+use crate::gpu::{CopiedRows, GpuError, Priority};
 
 /// A stream that does not wait for the default stream, which we never use.
 pub(super) const NON_BLOCKING: c_uint = 1;
@@ -104,6 +105,25 @@ impl CudaStream {
         // SAFETY: as above.
         self.context.check("cuMemcpyDtoDAsync", unsafe {
             (self.context.driver.copy_within)(to, from, bytes as usize, self.handle)
+        })
+    }
+
+    pub(super) fn copy_rows(&self, from: u64, to: u64, rows: CopiedRows) -> Result<(), GpuError> {
+        self.context.bind()?;
+        if rows.count == 0 || rows.bytes == 0 {
+            return Ok(());
+        }
+        // The driver wants pitches of whole rows, also where there is one.
+        let pitch = |pitch: u64| pitch.max(rows.bytes) as usize;
+        let copied = CopyRows {
+            from: Side::device(from, pitch(rows.from_pitch)),
+            to: Side::device(to, pitch(rows.to_pitch)),
+            bytes: rows.bytes as usize,
+            count: rows.count as usize,
+        };
+        // SAFETY: as above; the struct is read at once.
+        self.context.check("cuMemcpy2DAsync", unsafe {
+            (self.context.driver.copy_rows)(&raw const copied, self.handle)
         })
     }
 
