@@ -2,6 +2,8 @@
 //!
 //! The runtime never depends on the code generator; it reads what the generator wrote.
 
+#[cfg(feature = "decoder")]
+pub mod attention;
 pub mod cache;
 pub(crate) mod command;
 #[cfg(feature = "decoder")]

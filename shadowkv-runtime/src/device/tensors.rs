@@ -491,10 +491,17 @@ mod tests {
             rows
         };
         let expected = [
-            4.0, 5.0, 6.0, 7.0, 16.0, 17.0, 18.0, 19.0, 8.0, 9.0, 10.0, 11.0, 20.0, 21.0, 22.0, 23.0,
+            4.0, 5.0, 6.0, 7.0, 16.0, 17.0, 18.0, 19.0, 8.0, 9.0, 10.0, 11.0, 20.0, 21.0, 22.0,
+            23.0,
         ];
-        assert_eq!(rows(TensorView::f32(&values, transposed).unwrap()), expected);
-        assert_eq!(rows(TensorView::bf16(&rounded, transposed).unwrap()), expected);
+        assert_eq!(
+            rows(TensorView::f32(&values, transposed).unwrap()),
+            expected
+        );
+        assert_eq!(
+            rows(TensorView::bf16(&rounded, transposed).unwrap()),
+            expected
+        );
         let mut back = vec![0.0; 24];
         let mut view = TensorViewMut::f32(&mut back, transposed).unwrap();
         view.set_rows(1, &expected);

@@ -132,12 +132,8 @@ pub trait Gpu: Debug + Send + Sync + 'static {
     /// # Safety
     ///
     /// The memory is this GPU's, and stays allocated until everything enqueued with it has run.
-    unsafe fn borrow(
-        &self,
-        name: &str,
-        address: u64,
-        bytes: u64,
-    ) -> Result<Self::Memory, GpuError>;
+    unsafe fn borrow(&self, name: &str, address: u64, bytes: u64)
+    -> Result<Self::Memory, GpuError>;
 
     /// `bytes` bytes of pinned, mapped host memory, all zero.
     ///

@@ -151,12 +151,18 @@ impl CopiedRows {
         if count > 1 && to_pitch < bytes {
             return Err(GpuError::Invalid {
                 operation: format!("copy rows of `{}`", from.memory().name()),
-                message: format!("rows of {bytes} bytes overlap where {to_pitch} bytes lead to the next"),
+                message: format!(
+                    "rows of {bytes} bytes overlap where {to_pitch} bytes lead to the next"
+                ),
             });
         }
         for (part, pitch) in [(from, from_pitch), (to, to_pitch)] {
             let last = count.saturating_sub(1).saturating_mul(pitch);
-            let end = if count == 0 { 0 } else { last.saturating_add(bytes) };
+            let end = if count == 0 {
+                0
+            } else {
+                last.saturating_add(bytes)
+            };
             if end > part.bytes() {
                 return Err(GpuError::OutOfRange {
                     name: part.memory().name().to_owned(),

@@ -31,7 +31,8 @@ pub use stream::{CudaEvent, CudaGraph, CudaStream};
 
 use self::context::Context;
 use super::{
-    CopiedRows, EigenBasis, Gpu, GpuError, GpuMemory as _, HostPart, Image, Part, Priority, Product, Properties,
+    CopiedRows, EigenBasis, Gpu, GpuError, GpuMemory as _, HostPart, Image, Part, Priority,
+    Product, Properties,
 };
 use crate::manifest::LaunchDims;
 
@@ -101,12 +102,7 @@ impl Gpu for CudaGpu {
         CudaMemory::new(&self.context, name, bytes)
     }
 
-    unsafe fn borrow(
-        &self,
-        name: &str,
-        address: u64,
-        bytes: u64,
-    ) -> Result<CudaMemory, GpuError> {
+    unsafe fn borrow(&self, name: &str, address: u64, bytes: u64) -> Result<CudaMemory, GpuError> {
         Ok(CudaMemory::borrowed(&self.context, name, address, bytes))
     }
 

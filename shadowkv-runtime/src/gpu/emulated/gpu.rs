@@ -143,7 +143,12 @@ impl Gpu for EmulatedGpu {
             });
         }
         let shared = Arc::clone(&self.shared);
-        Ok(EmulatedMemory::borrowed(shared, name.into(), address, bytes))
+        Ok(EmulatedMemory::borrowed(
+            shared,
+            name.into(),
+            address,
+            bytes,
+        ))
     }
 
     fn allocate_host(&self, name: &str, bytes: u64) -> Result<EmulatedHostMemory, GpuError> {

@@ -15,9 +15,11 @@ mod measure;
 mod plan;
 mod read;
 mod room;
+mod state;
 
 pub use read::{LayerContents, SelectionContents, Statistics};
 pub use room::{ShadowRoom, StoreBytes};
+pub use state::StateError;
 
 use super::rows::Rows;
 use super::{Append, KvError, KvStore};
@@ -109,13 +111,27 @@ impl<D: SparseDevice> ShadowStore<D> {
         })
     }
 
-    /// Takes in keys and values of a prompt's tokens as [`KvStore::attend`] does, and attends to nothing: where nobody asks for
-    /// what the prompt's own tokens come to, as in a bench.
+    /// Takes in keys and values of new tokens as [`KvStore::attend`] does, and attends to nothing: where nobody asks for what
+    /// the tokens come to.
     ///
     /// # Errors
     ///
     /// The device failed.
     pub fn take_in(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tile: &ShadowTile<D>,
+        qkv: &D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        self.take_in_prompts(device, tile, qkv)?;
+        for round in &tile.rounds {
+            self.round(device, layer, round, qkv, None)?;
+        }
+        Ok(())
+    }
+
+    fn take_in_prompts(
         &mut self,
         device: &D,
         tile: &ShadowTile<D>,
@@ -133,6 +149,11 @@ impl<D: SparseDevice> ShadowStore<D> {
             k_pre: Some(&mut prompt.k_pre),
         };
         device.rope_append(tokens, qkv, queries, cache)
+    }
+
+    /// Whether there is a sequence of that number.
+    pub fn has(&self, sequence: usize) -> bool {
+        self.sequence(sequence).is_some()
     }
 
     fn sequence(&self, number: usize) -> Option<&Sequence> {
@@ -182,13 +203,48 @@ impl<D: SparseDevice> ShadowStore<D> {
         self.step.tiles.iter().map(tile).collect()
     }
 
-    /// One more token of some sequences, in one layer.
+    /// One more token of some sequences, in one layer; attention only where there is room for what comes of it.
     fn round(
         &mut self,
         device: &D,
         layer: usize,
         round: &Round<D>,
         qkv: &D::Buffer<Activation>,
+        output: Option<&mut D::Buffer<Activation>>,
+    ) -> Result<(), DeviceError> {
+        let Memory {
+            layers, queries, ..
+        } = &mut self.memory;
+        let own = &mut layers[layer];
+        let cache = CacheRows {
+            keys: &mut own.keys,
+            values: &mut own.values,
+            k_pre: Some(&mut own.k_pre),
+        };
+        device.rope_append(&round.tokens, qkv, queries, cache)?;
+        if let Some(output) = output {
+            self.attend_round(device, layer, round, output)?;
+        }
+        for after in &round.then {
+            match after {
+                After::Fold(sequences) => {
+                    device.fold_chunk(sequences, &mut self.memory.layers[layer])?;
+                }
+                After::Compress { prompt, from, rows } => {
+                    self.copy_window(device, layer, *from, *rows)?;
+                    compress(device, &mut self.memory, layer, prompt)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Selects, fetches and attends, in one layer.
+    fn attend_round(
+        &mut self,
+        device: &D,
+        layer: usize,
+        round: &Round<D>,
         output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
         let Memory {
@@ -198,12 +254,6 @@ impl<D: SparseDevice> ShadowStore<D> {
             ..
         } = &mut self.memory;
         let own = &mut layers[layer];
-        let cache = CacheRows {
-            keys: &mut own.keys,
-            values: &mut own.values,
-            k_pre: Some(&mut own.k_pre),
-        };
-        device.rope_append(&round.tokens, qkv, queries, cache)?;
         device.landmark_score(&round.sequences, queries, own, selection)?;
         let scripted = self.script.as_mut().map(|script| script.phase(round.step));
         match scripted {
@@ -218,19 +268,7 @@ impl<D: SparseDevice> ShadowStore<D> {
             }
         }
         device.fetch_missing(&round.sequences, selection, own)?;
-        device.sparse_attention(&round.sequences, queries, own, selection, output)?;
-        for after in &round.then {
-            match after {
-                After::Fold(sequences) => {
-                    device.fold_chunk(sequences, &mut self.memory.layers[layer])?;
-                }
-                After::Compress { prompt, from, rows } => {
-                    self.copy_window(device, layer, *from, *rows)?;
-                    compress(device, &mut self.memory, layer, prompt)?;
-                }
-            }
-        }
-        Ok(())
+        device.sparse_attention(&round.sequences, queries, own, selection, output)
     }
 
     /// A window that holds a whole sequence, to the rows behind the prompts.
@@ -371,7 +409,7 @@ impl<D: SparseDevice> KvStore<D> for ShadowStore<D> {
         qkv: &D::Buffer<Activation>,
         output: &mut D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
-        self.take_in(device, tile, qkv)?;
+        self.take_in_prompts(device, tile, qkv)?;
         if let Some(tokens) = &tile.prompts {
             let Memory {
                 prompt, queries, ..
@@ -379,7 +417,7 @@ impl<D: SparseDevice> KvStore<D> for ShadowStore<D> {
             device.attention(tokens, queries, &prompt.keys, &prompt.values, output)?;
         }
         for round in &tile.rounds {
-            self.round(device, layer, round, qkv, output)?;
+            self.round(device, layer, round, qkv, Some(output))?;
         }
         Ok(())
     }
