@@ -258,6 +258,15 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
         Ok(self.store.statistics(&self.device, sequence)?)
     }
 
+    /// Waits until everything that was called has run.
+    ///
+    /// # Errors
+    ///
+    /// Something failed.
+    pub fn synchronise(&self) -> Result<(), AttentionError> {
+        Ok(self.device.wait()?)
+    }
+
     /// Bytes that it takes.
     pub fn memory(&self) -> MemoryReport {
         MemoryReport {

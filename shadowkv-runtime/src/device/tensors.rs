@@ -404,6 +404,13 @@ pub trait TensorDevice: SparseDevice {
     /// Whether it takes such tensors.
     fn takes(&self, place: TensorPlace, element: TensorType) -> bool;
 
+    /// Waits until everything that was called has run.
+    ///
+    /// # Errors
+    ///
+    /// Something failed.
+    fn wait(&self) -> Result<(), DeviceError>;
+
     /// Rows `rows` of `from`, of a kind that the device takes, each packed to `columns` of the rows of `to`, from row 0 on. Of
     /// the host's memory everything is read before it returns; it may wait for that.
     ///

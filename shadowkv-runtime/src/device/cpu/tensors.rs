@@ -13,6 +13,10 @@ impl TensorDevice for CpuDevice {
         place == TensorPlace::Host
     }
 
+    fn wait(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn gather(
         &self,
         from: &TensorView<'_>,

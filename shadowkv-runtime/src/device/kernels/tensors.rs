@@ -67,6 +67,10 @@ impl<G: Gpu> TensorDevice for KernelDevice<G> {
         place == TensorPlace::Host || element == TensorType::Bf16
     }
 
+    fn wait(&self) -> Result<(), DeviceError> {
+        self.synchronise()
+    }
+
     fn gather(
         &self,
         from: &TensorView<'_>,

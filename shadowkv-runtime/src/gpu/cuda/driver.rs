@@ -18,6 +18,7 @@ functions! {
         context_retain = cuDevicePrimaryCtxRetain(*mut Handle, c_int);
         context_release = cuDevicePrimaryCtxRelease_v2(c_int);
         context_bind = cuCtxSetCurrent(Handle);
+        context_device = cuCtxGetDevice(*mut c_int);
         context_synchronise = cuCtxSynchronize();
         priority_range = cuCtxGetStreamPriorityRange(*mut c_int, *mut c_int);
         memory_info = cuMemGetInfo_v2(*mut usize, *mut usize);

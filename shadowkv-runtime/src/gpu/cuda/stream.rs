@@ -1,5 +1,6 @@
 //! Streams, events, captured graphs.
 
+use std::any::Any;
 use std::ffi::{c_int, c_uint};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,10 @@ pub struct CudaStream {
     context: Arc<Context>,
     name: String,
     handle: Handle,
+    /// Whether it is destroyed with this.
+    owned: bool,
+    /// Whatever keeps a stream alive that is not ours.
+    _owner: Option<Arc<dyn Any + Send + Sync>>,
     /// What products on this stream may use; made when the first needs it.
     pub(super) workspace: OnceLock<CudaMemory>,
 }
@@ -52,8 +57,26 @@ impl CudaStream {
             context: Arc::clone(context),
             name: name.to_owned(),
             handle,
+            owned: true,
+            _owner: None,
             workspace: OnceLock::new(),
         })
+    }
+
+    /// A stream of the caller's, which stays the caller's to destroy.
+    pub(super) fn adopted(
+        context: &Arc<Context>,
+        handle: Handle,
+        owner: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> CudaStream {
+        CudaStream {
+            context: Arc::clone(context),
+            name: "caller's".to_owned(),
+            handle,
+            owned: false,
+            _owner: owner,
+            workspace: OnceLock::new(),
+        }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -214,7 +237,7 @@ impl CudaStream {
 
 impl Drop for CudaStream {
     fn drop(&mut self) {
-        if self.context.bind().is_ok() {
+        if self.owned && self.context.bind().is_ok() {
             // SAFETY: destroyed here and nowhere else; the driver lets its work end first.
             let _ = unsafe { (self.context.driver.stream_destroy)(self.handle) };
         }
