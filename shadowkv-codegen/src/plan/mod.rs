@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use shadowkv_runtime::manifest::{Argument, Expr, ExprError, Geometry, Work};
+use shadowkv_runtime::manifest::{Argument, Expr, ExprError, Geometry, Work, argument_bytes};
 
 use crate::spec::{RopeLayout, Spec};
 
@@ -100,18 +100,7 @@ impl KernelPlan {
     /// Size in bytes of the C argument struct: members at their natural alignment, in order. Scalars are 8 bytes like
     /// pointers, so that there is no padding.
     pub fn argument_bytes(&self) -> u64 {
-        let mut offset = 0_u64;
-        let mut largest = 1;
-        for argument in &self.arguments {
-            let size = if argument.memory.is_some() {
-                8
-            } else {
-                argument.dtype.bytes()
-            };
-            offset = offset.next_multiple_of(size) + size;
-            largest = largest.max(size);
-        }
-        offset.next_multiple_of(largest)
+        argument_bytes(&self.arguments)
     }
 
     /// Value of one of its constants.

@@ -11,7 +11,7 @@
 //! | which tokens of which sequences a call is about | [`Tokens`] |
 //! | the operations of the method | [`sparse::SparseDevice`] |
 //! | tensors of whoever calls | [`tensors::TensorDevice`] |
-//! | without a GPU | [`cpu::CpuDevice`] |
+//! | without a GPU | `cpu::CpuDevice`, with the feature `cpu` |
 //! | with one, real or emulated | [`kernels::KernelDevice`] |
 //!
 //! Activations are in the device's own type (f32 on the CPU, bf16 on a GPU) and cross the trait as f32.
@@ -22,6 +22,7 @@ use crate::gpu::GpuError;
 use crate::sampling::Sampling;
 use crate::weights::Tensor;
 
+#[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod kernels;
 pub mod sparse;

@@ -12,6 +12,7 @@
 //! | work in order | [`Gpu::Stream`] |
 //! | order between streams | [`Gpu::Event`]: record it on one, let the other wait |
 //! | a step of the decoder in one call | [`Gpu::Graph`] |
+//! | a package's kernels, for its generated launchers | [`Kernels`] |
 //!
 //! **Order.** Whatever takes a stream is enqueued and runs after what that stream was given before. Nothing else is ordered, but
 //! by events and by the host's waiting ([`Gpu::synchronise`], [`Gpu::synchronise_event`]). The host may touch what a
@@ -30,12 +31,14 @@ pub mod cuda;
 #[cfg(feature = "emulator")]
 pub mod emulated;
 mod error;
+mod kernels;
 mod part;
 mod product;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod self_test;
 
 pub use error::GpuError;
+pub use kernels::{Kernels, LaunchError, Launcher};
 pub use part::{CopiedRows, GpuMemory, HostPart, Part, Slice};
 pub use product::{EigenBasis, Output, Product};
 

@@ -73,6 +73,32 @@ pub struct Kernel {
     pub work: Work,
 }
 
+impl Kernel {
+    /// The parameter called `name`.
+    pub fn argument(&self, name: &str) -> Option<&Argument> {
+        self.arguments.iter().find(|argument| argument.name == name)
+    }
+
+    /// Bytes of the struct that its parameters are passed in.
+    pub fn argument_bytes(&self) -> u64 {
+        argument_bytes(&self.arguments)
+    }
+}
+
+/// Size in bytes of the C struct of `arguments`: members at their natural alignment, in order.
+pub fn argument_bytes(arguments: &[Argument]) -> u64 {
+    let (mut offset, mut largest) = (0_u64, 1);
+    for argument in arguments {
+        let size = match argument.memory {
+            Some(_) => 8,
+            None => argument.dtype.bytes(),
+        };
+        offset = offset.next_multiple_of(size) + size;
+        largest = largest.max(size);
+    }
+    offset.next_multiple_of(largest)
+}
+
 /// One kernel parameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +117,20 @@ pub struct Argument {
     pub shape: Vec<Expr>,
     /// Meaning and unit.
     pub doc: String,
+}
+
+impl Argument {
+    /// Bytes of what a pointer points to in a launch of these sizes, `u64::MAX` for more; those of a scalar itself.
+    ///
+    /// # Errors
+    /// A size that its shape names and `sizes` has not.
+    pub fn bytes(&self, sizes: &Sizes) -> Result<u64, EvalError> {
+        self.shape
+            .iter()
+            .try_fold(self.dtype.bytes(), |bytes, extent| {
+                Ok(bytes.saturating_mul(extent.eval(sizes)?))
+            })
+    }
 }
 
 /// Element type of an argument.

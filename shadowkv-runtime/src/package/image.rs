@@ -69,7 +69,7 @@ impl Target {
     }
 
     /// For a GPU: as [`Target::for_device`], but PTX for one that loads nothing else.
-    #[cfg(feature = "decoder")]
+    #[cfg(feature = "gpu")]
     pub fn for_gpu(gpu: &impl crate::gpu::Gpu) -> Option<Target> {
         use crate::gpu::ImageKinds;
 
@@ -103,6 +103,8 @@ pub struct ImageRequest {
 
 impl ImageRequest {
     /// Machine code for `arch`, with the cache and the compiler of the process environment.
+    ///
+    /// Neither is touched before an image is wanted that the package does not hold.
     pub fn from_environment(arch: Arch) -> ImageRequest {
         let nvrtc = NvrtcOptions::from_environment();
         ImageRequest {
@@ -115,6 +117,17 @@ impl ImageRequest {
             nvrtc,
             jobs: None,
         }
+    }
+
+    /// What `gpu` loads, with the cache and the compiler of the process environment; `None` for a GPU that is older than all
+    /// we know.
+    #[cfg(feature = "gpu")]
+    pub fn for_gpu(gpu: &impl crate::gpu::Gpu) -> Option<ImageRequest> {
+        let target = Target::for_gpu(gpu)?;
+        Some(ImageRequest {
+            target,
+            ..ImageRequest::from_environment(target.arch)
+        })
     }
 }
 

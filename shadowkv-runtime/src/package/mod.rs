@@ -3,7 +3,9 @@
 //!
 //! | to | use |
 //! | --- | --- |
-//! | open a package | [`Package::open`], [`Package::shipped`] |
+//! | open a package | [`Package::open`], [`Package::from_files`] |
+//! | embed one in a program | [`include_package!`](crate::include_package), [`Package::embedded`] |
+//! | take one that this library carries | `Package::shipped`, with the feature `packages` |
 //! | find the one for a model | [`find`] |
 //! | get an image of every kernel | [`Package::images`] |
 //!
@@ -29,7 +31,7 @@ mod find;
 mod image;
 mod jit_cache;
 mod open;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "packages")]
 mod shipped;
 
 use std::fmt;

@@ -18,6 +18,7 @@ const MOST_BYTES: u64 = 64 << 20;
 pub(super) enum Files {
     Folder(PathBuf),
     Memory(Arc<BTreeMap<String, Vec<u8>>>),
+    Embedded(&'static [(&'static str, &'static [u8])]),
 }
 
 impl Files {
@@ -37,6 +38,11 @@ impl Files {
                 .get(name)
                 .cloned()
                 .ok_or_else(|| io::ErrorKind::NotFound.into()),
+            Files::Embedded(files) => {
+                let file = files.iter().find(|(path, _)| *path == name);
+                file.map(|(_, bytes)| bytes.to_vec())
+                    .ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
         }
     }
 }
@@ -60,6 +66,16 @@ impl Package {
     /// [`PackageError`] with the file concerned.
     pub fn from_files(files: BTreeMap<String, Vec<u8>>) -> Result<Package, PackageError> {
         Package::load(Files::Memory(Arc::new(files)), Origin::Memory)
+    }
+
+    /// The same from files that this program carries, as [`include_package!`](crate::include_package) embeds them.
+    ///
+    /// # Errors
+    /// [`PackageError`] with the file concerned.
+    pub fn embedded(
+        files: &'static [(&'static str, &'static [u8])],
+    ) -> Result<Package, PackageError> {
+        Package::load(Files::Embedded(files), Origin::Shipped)
     }
 
     pub(super) fn load(files: Files, origin: Origin) -> Result<Package, PackageError> {
