@@ -13,9 +13,9 @@ use crate::failure::{Failure, SHADOWKV_DEFECT};
 
 /// Attention on any device.
 pub(crate) enum AnyAttention {
-    Cpu(ShadowKvAttention<CpuDevice>),
-    Emulated(ShadowKvAttention<KernelDevice<EmulatedGpu>>),
-    Cuda(ShadowKvAttention<KernelDevice<CudaGpu>>),
+    Cpu(Box<ShadowKvAttention<CpuDevice>>),
+    Emulated(Box<ShadowKvAttention<KernelDevice<EmulatedGpu>>>),
+    Cuda(Box<ShadowKvAttention<KernelDevice<CudaGpu>>>),
 }
 
 /// The same expression on any of them.

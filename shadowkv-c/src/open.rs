@@ -117,7 +117,7 @@ pub(crate) unsafe fn open(options: *const Options) -> Result<AnyAttention, Failu
         ("cpu", "") => {
             let device = CpuDevice::new(&spec).map_err(|error| Failure::cannot_open(&error))?;
             let attention = ShadowKvAttention::new(device, &spec, layers, &room)?;
-            Ok(AnyAttention::Cpu(attention))
+            Ok(AnyAttention::Cpu(Box::new(attention)))
         }
         ("emulated", which) => {
             let model = match which {
@@ -133,7 +133,7 @@ pub(crate) unsafe fn open(options: *const Options) -> Result<AnyAttention, Failu
             let stream = stream(&gpu)?;
             let device = kernels(gpu, stream, None, &spec, package)?;
             let attention = ShadowKvAttention::new(device, &spec, layers, &room)?;
-            Ok(AnyAttention::Emulated(attention))
+            Ok(AnyAttention::Emulated(Box::new(attention)))
         }
         ("cuda", which) => {
             // SAFETY: the caller's contract.
@@ -141,7 +141,7 @@ pub(crate) unsafe fn open(options: *const Options) -> Result<AnyAttention, Failu
             let driver = Some(gpu.driver_version());
             let device = kernels(gpu, stream, driver, &spec, package)?;
             let attention = ShadowKvAttention::new(device, &spec, layers, &room)?;
-            Ok(AnyAttention::Cuda(attention))
+            Ok(AnyAttention::Cuda(Box::new(attention)))
         }
         _ => Err(Failure::invalid(format!(
             "no device `{device}`: they are cpu, cuda, cuda:1, emulated, emulated:h100"

@@ -1,6 +1,6 @@
 //! What is asked of calls before anything is done.
 
-use super::{AttentionError, KeysValues, NewTokens, ShadowKvAttention, rows};
+use super::{AttentionError, KeysValues, NewTokens, ShadowKvAttention, row_count};
 use crate::device::tensors::{
     Layout, TensorDevice, TensorPlace, TensorType, TensorView, TensorViewMut,
 };
@@ -80,7 +80,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
                 message: "a call without tokens: name a sequence and how many come".to_owned(),
             });
         }
-        Ok(rows(new))
+        Ok(row_count(new))
     }
 
     pub(super) fn check_keys_values(

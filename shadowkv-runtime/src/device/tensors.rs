@@ -78,9 +78,9 @@ impl Layout {
         if self.shape.contains(&0) {
             return Some(0);
         }
-        let pairs = self.shape.iter().zip(&self.strides);
-        pairs.fold(Some(1_usize), |extent, (size, stride)| {
-            extent?.checked_add((size - 1).checked_mul(*stride)?)
+        let mut pairs = self.shape.iter().zip(&self.strides);
+        pairs.try_fold(1_usize, |extent, (size, stride)| {
+            extent.checked_add((size - 1).checked_mul(*stride)?)
         })
     }
 

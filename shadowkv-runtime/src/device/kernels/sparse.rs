@@ -192,10 +192,8 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         to: usize,
         elements: usize,
     ) -> Result<(), DeviceError> {
-        let elements = elements as u64;
-        let from = buffer.part(from as u64, elements)?;
-        let to = buffer.part(to as u64, elements)?;
-        Ok(self.gpu.copy(&self.main, from, to)?)
+        let part = |at: usize| buffer.part(at as u64, elements as u64);
+        Ok(self.gpu.copy(&self.main, part(from)?, part(to)?)?)
     }
 
     fn copy<T: Element>(

@@ -216,7 +216,7 @@ impl Context {
         probe.check("cuDevicePrimaryCtxRetain", unsafe {
             (driver.context_retain)(&raw mut handle, device)
         })?;
-        Context::new(driver, version, device, ordinal, (handle, true))
+        Context::new(&driver, version, device, ordinal, (handle, true))
     }
 
     /// A context of the caller's, which becomes the calling thread's.
@@ -239,25 +239,22 @@ impl Context {
         })?;
         // The driver's devices are its numbers.
         let ordinal = u32::try_from(device).unwrap_or(0);
-        Context::new(driver, version, device, ordinal, (handle, false))
+        Context::new(&driver, version, device, ordinal, (handle, false))
     }
 
     /// A context that is there, and whether it was retained for this.
     fn new(
-        driver: Driver,
+        driver: &Driver,
         version: c_int,
         device: c_int,
         ordinal: u32,
         (handle, retained): (Handle, bool),
     ) -> Result<Context, OpenError> {
-        let probe = Probe {
-            driver: &driver,
-            device,
-        };
+        let probe = Probe { driver, device };
         let properties = probe.properties(ordinal)?;
         let pools = probe.attribute(attribute::MEMORY_POOLS)? != 0;
         let mut context = Context {
-            driver: driver.clone(),
+            driver: *driver,
             device,
             ordinal,
             handle,

@@ -129,7 +129,7 @@ impl<D: SparseDevice> ShadowStore<D> {
         let most_outliers = self.sizes.sparse.outlier_capacity;
         let list = place.entry * heads;
         // A sequence's part of `[entries, H, each]`.
-        let lists = |each: usize| vec![list * each..(list + heads) * each];
+        let lists = |each: usize| one(list * each..(list + heads) * each);
         // The first `count` of `each` elements per chunk of every KV head, of `[store chunks * H, each]`.
         let rows = |count: usize, each: usize| {
             let of_head = |head: usize| {
@@ -145,7 +145,7 @@ impl<D: SparseDevice> ShadowStore<D> {
             Field::KeyBasis => lists(dim * rank),
             Field::Factors => {
                 let first = begin * chunk;
-                vec![first * rank..(first + chunks * chunk) * rank]
+                one(first * rank..(first + chunks * chunk) * rank)
             }
             Field::Landmarks => rows(chunks, dim),
             Field::HostValues => rows(chunks, chunk * dim),
@@ -245,6 +245,10 @@ impl<D: SparseDevice> ShadowStore<D> {
         }
         Ok(())
     }
+}
+
+fn one(span: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(span).collect()
 }
 
 impl<D: SparseDevice> Array<'_, D> {
