@@ -227,7 +227,9 @@ fn shadow(setup: &mut Setup, group: &mut Group, context: usize, layers: usize) {
     let prepared = store.prepare(&setup.device, &tiles).unwrap();
     for (tile, prepared) in tiles.iter().zip(&prepared) {
         setup.write(tile[0].count);
-        store.take_in(&setup.device, prepared, &setup.qkv).unwrap();
+        store
+            .take_in(&setup.device, 0, prepared, &setup.qkv)
+            .unwrap();
     }
     let mut fastest = Duration::MAX;
     for layer in 0..layers {

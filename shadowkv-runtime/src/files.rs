@@ -26,6 +26,24 @@ pub struct WriteError {
 ///
 /// [`WriteError`].
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    write_whole_by(path, |file| {
+        file.write_all(bytes).map_err(|source| WriteError {
+            operation: "write",
+            path: path.to_owned(),
+            source,
+        })
+    })
+}
+
+/// The same of what `write` writes to a file that is empty at first.
+///
+/// # Errors
+///
+/// [`WriteError`], and whatever `write` returns.
+pub fn write_whole_by<E: From<WriteError>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -49,7 +67,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let mut temporary = builder
         .tempfile_in(folder)
         .map_err(failed("write to", folder))?;
-    temporary.write_all(bytes).map_err(failed("write", path))?;
+    write(temporary.as_file_mut())?;
     temporary
         .as_file()
         .sync_all()

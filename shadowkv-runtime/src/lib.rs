@@ -13,6 +13,7 @@
 //! | a GPU on the CPU that checks what kernels do | `gpu::emulated::EmulatedGpu` | `emulator` |
 //! | the operations of a layer, on a GPU by kernels or on a CPU | `device::Device`, `device::sparse::SparseDevice` | `gpu`; `cpu` |
 //! | where past keys and values are, and attention over them | `kv::KvStore` | `gpu` |
+//! | that attention for other models, on their own tensors | `attention::ShadowKvAttention` | `gpu` |
 //! | weights, tokenizers, whole models, text | `model`, `decoder`, `generate` | `decoder` |
 //!
 //! A package is generated from a spec by `shadowkv-codegen`, as a program or in a build script; its manifest says how each
@@ -64,6 +65,8 @@
 //! table above, and besides `packages` (those of the shipped specs within the library), `gguf` (weights in blocks) and `hub`
 //! (models of a hub). `decoder` is all of these but `cuda` and `emulator`.
 
+#[cfg(feature = "gpu")]
+pub mod attention;
 pub mod cache;
 pub(crate) mod command;
 pub mod cost;

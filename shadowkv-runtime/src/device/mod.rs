@@ -10,6 +10,7 @@
 //! | weights of a dense product, as the device likes to keep them | [`Device::Matrix`] |
 //! | which tokens of which sequences a call is about | [`Tokens`] |
 //! | the operations of the method | [`sparse::SparseDevice`] |
+//! | tensors of whoever calls | [`tensors::TensorDevice`] |
 //! | without a GPU | `cpu::CpuDevice`, with the feature `cpu` |
 //! | with one, real or emulated | [`kernels::KernelDevice`] |
 //!
@@ -25,6 +26,7 @@ use crate::weights::Tensor;
 pub mod cpu;
 pub mod kernels;
 pub mod sparse;
+pub mod tensors;
 
 /// An element type of buffers.
 pub trait Element: sealed::Sealed + Copy + Debug + Send + Sync + 'static {

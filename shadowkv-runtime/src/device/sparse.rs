@@ -211,6 +211,31 @@ pub trait SparseDevice: Device + Sized {
         elements: usize,
     ) -> Result<(), DeviceError>;
 
+    /// Copies `values` to a host buffer, from element `at` on, after everything called before.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    fn write_host<T: Element>(
+        &self,
+        buffer: &mut Self::HostBuffer<T>,
+        at: usize,
+        values: &[T::Host],
+    ) -> Result<(), DeviceError>;
+
+    /// Copies `elements` elements from one place of a buffer to another; the two do not overlap.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    fn copy_within<T: Element>(
+        &self,
+        buffer: &mut Self::Buffer<T>,
+        from: usize,
+        to: usize,
+        elements: usize,
+    ) -> Result<(), DeviceError>;
+
     /// The sequences of calls to come.
     ///
     /// # Errors

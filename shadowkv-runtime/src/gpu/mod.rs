@@ -39,7 +39,7 @@ pub mod self_test;
 
 pub use error::GpuError;
 pub use kernels::{Kernels, LaunchError, Launcher};
-pub use part::{GpuMemory, HostPart, Part, Slice};
+pub use part::{CopiedRows, GpuMemory, HostPart, Part, Slice};
 pub use product::{EigenBasis, Output, Product};
 
 /// What a GPU is.
@@ -125,6 +125,18 @@ pub trait Gpu: Debug + Send + Sync + 'static {
     ///
     /// [`GpuError::OutOfMemory`].
     fn allocate(&self, name: &str, bytes: u64) -> Result<Self::Memory, GpuError>;
+
+    /// Memory that somebody else allocated and frees: `bytes` bytes from `address` on. `name` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Invalid`] where the GPU can tell that it has no such memory.
+    ///
+    /// # Safety
+    ///
+    /// The memory is this GPU's, and stays allocated until everything enqueued with it has run.
+    unsafe fn borrow(&self, name: &str, address: u64, bytes: u64)
+    -> Result<Self::Memory, GpuError>;
 
     /// `bytes` bytes of pinned, mapped host memory, all zero.
     ///
@@ -226,6 +238,29 @@ pub trait Gpu: Debug + Send + Sync + 'static {
         from: Part<'_, Self>,
         to: Part<'_, Self>,
     ) -> Result<(), GpuError>;
+
+    /// Copies `rows.count` rows of `rows.bytes` bytes within the GPU's memory; the parts do not overlap. `from` and `to` begin with
+    /// their first row and end with their last.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gpu::copy`]; [`GpuError::OutOfRange`] where a row is beyond its part.
+    fn copy_rows(
+        &self,
+        stream: &Self::Stream,
+        from: Part<'_, Self>,
+        to: Part<'_, Self>,
+        rows: CopiedRows,
+    ) -> Result<(), GpuError> {
+        rows.check(from, to)?;
+        for row in 0..rows.count {
+            let at = |part: Part<'_, Self>, pitch| part.offset() + row * pitch;
+            let from_row = from.memory().part(at(from, rows.from_pitch), rows.bytes)?;
+            let to_row = to.memory().part(at(to, rows.to_pitch), rows.bytes)?;
+            self.copy(stream, from_row, to_row)?;
+        }
+        Ok(())
+    }
 
     /// Sets every byte of `to`.
     ///

@@ -117,3 +117,61 @@ impl<'a, M: GpuMemory> Slice<'a, M> {
         })
     }
 }
+
+/// Rows that are copied from one pitch to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiedRows {
+    /// How many.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes: u64,
+    /// Bytes from the beginning of a row to that of the next, where they come from.
+    pub from_pitch: u64,
+    /// The same where they go to.
+    pub to_pitch: u64,
+}
+
+impl CopiedRows {
+    /// Whether all rows are within their parts, and none overlaps the next where they go to.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::OutOfRange`], [`GpuError::Invalid`].
+    pub fn check<M: GpuMemory>(
+        &self,
+        from: Slice<'_, M>,
+        to: Slice<'_, M>,
+    ) -> Result<(), GpuError> {
+        let CopiedRows {
+            count,
+            bytes,
+            from_pitch,
+            to_pitch,
+        } = *self;
+        if count > 1 && to_pitch < bytes {
+            return Err(GpuError::Invalid {
+                operation: format!("copy rows of `{}`", from.memory().name()),
+                message: format!(
+                    "rows of {bytes} bytes overlap where {to_pitch} bytes lead to the next"
+                ),
+            });
+        }
+        for (part, pitch) in [(from, from_pitch), (to, to_pitch)] {
+            let last = count.saturating_sub(1).saturating_mul(pitch);
+            let end = if count == 0 {
+                0
+            } else {
+                last.saturating_add(bytes)
+            };
+            if end > part.bytes() {
+                return Err(GpuError::OutOfRange {
+                    name: part.memory().name().to_owned(),
+                    offset: part.offset(),
+                    bytes: end,
+                    size: part.bytes(),
+                });
+            }
+        }
+        Ok(())
+    }
+}

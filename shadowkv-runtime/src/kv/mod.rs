@@ -41,6 +41,12 @@ pub enum KvError {
         /// Number of the sequence.
         sequence: usize,
     },
+    /// No sequence of that number.
+    #[error("there is no sequence {sequence}: it was never taken in, or it was released")]
+    Unknown {
+        /// The number.
+        sequence: usize,
+    },
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -175,6 +175,16 @@ impl Gpu for Sabotaged {
         self.gpu.allocate(name, bytes)
     }
 
+    unsafe fn borrow(
+        &self,
+        name: &str,
+        address: u64,
+        bytes: u64,
+    ) -> Result<EmulatedMemory, GpuError> {
+        // SAFETY: the caller's contract is the same.
+        unsafe { self.gpu.borrow(name, address, bytes) }
+    }
+
     fn allocate_host(&self, name: &str, bytes: u64) -> Result<EmulatedHostMemory, GpuError> {
         self.gpu.allocate_host(name, bytes)
     }

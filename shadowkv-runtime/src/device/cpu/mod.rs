@@ -29,6 +29,7 @@ mod product;
 mod rope;
 mod simd;
 mod sparse;
+mod tensors;
 mod tile;
 
 pub use matrix::CpuMatrix;

@@ -93,14 +93,24 @@ pub(super) fn decode<T: Element>(bytes: &[u8], values: &mut [T::Host]) {
 /// Elements in a GPU's memory.
 pub struct KernelBuffer<T: Element, G: Gpu> {
     pub(super) memory: G::Memory,
-    _entry: Entry,
+    /// None of memory that is not ours.
+    _entry: Option<Entry>,
     element: PhantomData<T>,
 }
 
 impl<T: Element, G: Gpu> KernelBuffer<T, G> {
     pub(super) fn new(memory: G::Memory, account: &Account) -> KernelBuffer<T, G> {
         KernelBuffer {
-            _entry: account.enter(memory.bytes()),
+            _entry: Some(account.enter(memory.bytes())),
+            memory,
+            element: PhantomData,
+        }
+    }
+
+    /// A caller's memory.
+    pub(super) fn lent(memory: G::Memory) -> KernelBuffer<T, G> {
+        KernelBuffer {
+            _entry: None,
             memory,
             element: PhantomData,
         }

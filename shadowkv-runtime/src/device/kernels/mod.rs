@@ -8,11 +8,13 @@
 //! | --- | --- |
 //! | the package's kernels, their geometry and their own memory | `loaded` |
 //! | numbers that change from step to step, sent in one copy | `staging`, `arrays`, `places` |
-//! | operations of the method | `sparse` |
+//! | operations of the method | `sparse`, `fetch` |
 //! | steps that come again, as graphs | `replay` |
+//! | callers' tensors | `tensors` |
 
 mod arrays;
 mod error;
+mod fetch;
 mod loaded;
 mod matrix;
 mod memory;
@@ -21,6 +23,7 @@ mod replay;
 mod samplings;
 mod sparse;
 mod staging;
+mod tensors;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
@@ -96,6 +99,23 @@ impl<G: Gpu> KernelDevice<G> {
         package: &Package,
         images: &Images,
     ) -> Result<KernelDevice<G>, KernelsError> {
+        let main = gpu.stream("main", Priority::Normal)?;
+        KernelDevice::on_stream(gpu, main, spec, package, images)
+    }
+
+    /// The same on a stream of the caller's: everything is enqueued on `main`, in the order of the calls, but for the fetches of
+    /// values, which a stream of the device's own runs between two events on `main`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelDevice::new`].
+    pub fn on_stream(
+        gpu: G,
+        main: G::Stream,
+        spec: &Spec,
+        package: &Package,
+        images: &Images,
+    ) -> Result<KernelDevice<G>, KernelsError> {
         package.check_spec(spec)?;
         if spec.decoder.as_ref().is_some_and(|decoder| decoder.qk_norm) {
             return Err(KernelsError::Unsupported {
@@ -108,7 +128,7 @@ impl<G: Gpu> KernelDevice<G> {
             replay: Replay::new(gpu.properties().graphs),
             kernels: Kernels::load(&gpu, package.manifest(), images)?,
             staging: Staging::new(),
-            main: gpu.stream("main", Priority::Normal)?,
+            main,
             fetch: gpu.stream("fetch", Priority::High)?,
             selected: gpu.event("chunks selected")?,
             fetched: [
@@ -136,6 +156,11 @@ impl<G: Gpu> KernelDevice<G> {
     /// What graphs did so far.
     pub fn graph_statistics(&self) -> GraphStatistics {
         self.replay.statistics()
+    }
+
+    /// The stream on which everything is enqueued.
+    pub fn stream(&self) -> &G::Stream {
+        &self.main
     }
 
     /// Waits until everything enqueued has run.

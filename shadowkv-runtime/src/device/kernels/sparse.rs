@@ -1,37 +1,31 @@
 //! The operations of `ShadowKV`: one kernel each.
 
-use std::sync::atomic::Ordering;
-
 use super::loaded::{Name, To};
-use super::memory::{decode, element_bytes};
+use super::memory::{decode, element_bytes, encode};
 use super::places::Run;
 use super::{KernelBuffer, KernelDevice, KernelHostBuffer, KernelSequences};
 use crate::device::sparse::{
     PromptRows, Selection, SparseDevice, SparseLayer, SparseSequences, SparseSizes,
 };
 use crate::device::{Activation, DeviceError, Element};
-use crate::gpu::{EigenBasis, Gpu, GpuError, GpuMemory as _, HostMemory as _};
-
-/// Bytes of its own memory that a GPU reads in the time of one over `PCIe`: 2600 beside 50 GB/s on an H100, 1880 beside 24 on an
-/// A100.
-const HOST_BYTE_COST: u64 = 52;
+use crate::gpu::{EigenBasis, Gpu, GpuMemory as _, HostMemory as _};
 
 /// Elements of one entry's part of each state.
-struct Strides {
-    kv_heads: u64,
-    scores: u64,
-    span_softmax: u64,
-    selected: u64,
-    slots: u64,
-    slot_rows: u64,
-    outliers: u64,
-    outlier_rows: u64,
-    basis: u64,
-    queries: u64,
+pub(super) struct Strides {
+    pub(super) kv_heads: u64,
+    pub(super) scores: u64,
+    pub(super) span_softmax: u64,
+    pub(super) selected: u64,
+    pub(super) slots: u64,
+    pub(super) slot_rows: u64,
+    pub(super) outliers: u64,
+    pub(super) outlier_rows: u64,
+    pub(super) basis: u64,
+    pub(super) queries: u64,
 }
 
 impl<G: Gpu> KernelDevice<G> {
-    fn strides(&self, layer: &SparseLayer<Self>) -> Strides {
+    pub(super) fn strides(&self, layer: &SparseLayer<Self>) -> Strides {
         let (attention, method) = (&self.spec.attention, &self.spec.shadowkv);
         let kv_heads = u64::from(attention.kv_heads);
         let dim = u64::from(attention.head_dim);
@@ -55,7 +49,7 @@ impl<G: Gpu> KernelDevice<G> {
     }
 
     /// Launches a kernel for the sequences of a run.
-    fn by_run(
+    pub(super) fn by_run(
         &self,
         stream: &G::Stream,
         name: Name,
@@ -76,88 +70,6 @@ impl<G: Gpu> KernelDevice<G> {
             self.kernels
                 .launch(&to, name, &run.launches, &sizes, arguments)
         }
-    }
-
-    /// Does what orders streams, where their work is enqueued and not only noted: it is the same in all steps.
-    fn ordered(&self, order: impl FnOnce(&G) -> Result<(), GpuError>) -> Result<(), DeviceError> {
-        if !self.replay.notes(|_| {}) {
-            order(&self.gpu)?;
-        }
-        Ok(())
-    }
-
-    /// Missing values from the host to their slots, on a stream of their own.
-    fn gather_values(
-        &self,
-        sequences: &KernelSequences<G>,
-        selection: &Selection<Self>,
-        layer: &SparseLayer<Self>,
-    ) -> Result<(), DeviceError> {
-        let strides = self.strides(layer);
-        for run in &sequences.runs {
-            let selected = run.entry * strides.selected;
-            let lists = run.entry * strides.kv_heads;
-            let arguments = [
-                ("host_values", layer.host_values.memory.address()),
-                ("store_begin", run.store_begin()),
-                ("store_capacity", run.store_capacity()),
-                ("missing_chunks", selection.missing_chunks.address(selected)),
-                ("missing_slots", selection.missing_slots.address(selected)),
-                ("missing_count", selection.missing_count.address(lists)),
-                (
-                    "value_slots",
-                    layer.value_slots.address(run.entry * strides.slot_rows),
-                ),
-                ("batch", run.batch),
-            ];
-            self.by_run(
-                &self.fetch,
-                Name::GatherValues,
-                run,
-                Some(layer),
-                &arguments,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Missing keys from their factors to their slots.
-    fn reconstruct_keys(
-        &self,
-        sequences: &KernelSequences<G>,
-        selection: &Selection<Self>,
-        layer: &SparseLayer<Self>,
-    ) -> Result<(), DeviceError> {
-        let strides = self.strides(layer);
-        for run in &sequences.runs {
-            let selected = run.entry * strides.selected;
-            let lists = run.entry * strides.kv_heads;
-            let arguments = [
-                ("factors", layer.factors.address(0)),
-                (
-                    "key_basis",
-                    layer.key_basis.address(run.entry * strides.basis),
-                ),
-                ("store_begin", run.store_begin()),
-                ("store_capacity", run.store_capacity()),
-                ("rope_table", run.rope_table()),
-                ("missing_chunks", selection.missing_chunks.address(selected)),
-                ("missing_slots", selection.missing_slots.address(selected)),
-                ("missing_count", selection.missing_count.address(lists)),
-                (
-                    "key_slots",
-                    layer.key_slots.address(run.entry * strides.slot_rows),
-                ),
-            ];
-            self.by_run(
-                &self.main,
-                Name::ReconstructKeys,
-                run,
-                Some(layer),
-                &arguments,
-            )?;
-        }
-        Ok(())
     }
 }
 
@@ -191,6 +103,28 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         buffer.memory.get(at as u64 * element, &mut bytes)?;
         decode::<T>(&bytes, values);
         Ok(())
+    }
+
+    fn write_host<T: Element>(
+        &self,
+        buffer: &mut KernelHostBuffer<T, G>,
+        at: usize,
+        values: &[T::Host],
+    ) -> Result<(), DeviceError> {
+        self.synchronise()?;
+        let offset = at as u64 * element_bytes::<T>();
+        Ok(buffer.memory.set(offset, &encode::<T>(values))?)
+    }
+
+    fn copy_within<T: Element>(
+        &self,
+        buffer: &mut KernelBuffer<T, G>,
+        from: usize,
+        to: usize,
+        elements: usize,
+    ) -> Result<(), DeviceError> {
+        let part = |at: usize| buffer.part(at as u64, elements as u64);
+        Ok(self.gpu.copy(&self.main, part(from)?, part(to)?)?)
     }
 
     fn copy<T: Element>(
@@ -494,7 +428,7 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
     }
 
     fn host_byte_cost(&self) -> u64 {
-        HOST_BYTE_COST
+        super::fetch::HOST_BYTE_COST
     }
 
     fn begin_fetch(
@@ -504,29 +438,11 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
         layer: &mut SparseLayer<Self>,
         turn: usize,
     ) -> Result<(), DeviceError> {
-        let fetched = &self.fetched[turn];
-        // The slots' last readers and the values' last writers came before on the main stream.
-        self.ordered(|gpu| {
-            gpu.record(&self.main, &self.selected)?;
-            gpu.wait(&self.fetch, &self.selected)
-        })?;
-        let gathered = self.gather_values(sequences, selection, layer);
-        // To be joined even where a launch was refused: what is fetched would else race with whatever the caller does next.
-        self.ordered(|gpu| {
-            fetched.pending.store(true, Ordering::Relaxed);
-            gpu.record(&self.fetch, &fetched.event)
-        })?;
-        gathered?;
-        self.reconstruct_keys(sequences, selection, layer)
+        self.fork_fetch(sequences, selection, layer, turn)
     }
 
     fn end_fetch(&self, turn: usize) -> Result<(), DeviceError> {
-        let fetched = &self.fetched[turn];
-        let noted = self.replay.notes(|words| words.push(turn as u64));
-        if !noted && fetched.pending.swap(false, Ordering::Relaxed) {
-            self.gpu.wait(&self.main, &fetched.event)?;
-        }
-        Ok(())
+        self.join_fetch(turn)
     }
 
     fn sparse_attention(

@@ -1,19 +1,21 @@
 //! Memory for what the host tells the GPU in every step: pinned on one side, on the GPU on the other, used again and again.
 //!
 //! A pinned block is written by the host as soon as it is handed out, so it is handed out again only after the host has waited
-//! for the stream since. Memory on the GPU is used in the order of the stream, and is handed out again at once: the smallest that
-//! does, of these the one of the lowest address, so that steps that ask for the same get the same.
+//! since for the stream, or for an event recorded behind what read it: a host that never looks at what comes of its calls gets
+//! no further ahead of the GPU than two generations of blocks. Memory on the GPU is used in the order of the stream, and is handed
+//! out again at once: the smallest that does, of these the one of the lowest address, so that steps that ask for the same get
+//! the same.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::DeviceError;
-use crate::gpu::{Gpu, GpuMemory as _, HostMemory as _};
+use crate::gpu::{Gpu, GpuError, GpuMemory as _, HostMemory as _, Part};
 
 /// Bytes of the smallest block; others have a power of two as many.
 const LEAST: u64 = 4096;
 
-/// Pinned blocks that may wait for the stream before the host waits for it.
-const MOST_WAITING: usize = 256;
+/// Pinned blocks of a generation: with as many in use since the last, the host waits for the generation before it.
+const GENERATION: usize = 128;
 
 /// The blocks.
 pub(super) struct Staging<G: Gpu> {
@@ -25,6 +27,9 @@ struct Blocks<G: Gpu> {
     free: Vec<G::HostMemory>,
     /// Pinned blocks that something enqueued may still read.
     waiting: Vec<G::HostMemory>,
+    /// The generation before those, and the event behind all that reads it.
+    sealed: Vec<G::HostMemory>,
+    event: Option<G::Event>,
     /// Blocks on the GPU.
     device: Vec<G::Memory>,
 }
@@ -40,6 +45,20 @@ impl<G: Gpu> Staged<G> {
     pub(super) fn address(&self, offset: u64) -> u64 {
         let memory = self.memory.as_ref();
         memory.map_or(0, |memory| memory.address() + offset)
+    }
+
+    /// Its first `bytes` bytes.
+    pub(super) fn part(&self, bytes: u64) -> Result<Part<'_, G>, DeviceError> {
+        match &self.memory {
+            Some(memory) => Ok(memory.part(0, bytes)?),
+            // It is taken out when this is dropped, and not before.
+            None => Err(DeviceError::Gpu(GpuError::OutOfRange {
+                name: "numbers of a step".to_owned(),
+                offset: 0,
+                bytes,
+                size: 0,
+            })),
+        }
     }
 }
 
@@ -62,6 +81,8 @@ impl<G: Gpu> Staging<G> {
             blocks: Arc::new(Mutex::new(Blocks {
                 free: Vec::new(),
                 waiting: Vec::new(),
+                sealed: Vec::new(),
+                event: None,
                 device: Vec::new(),
             })),
         }
@@ -70,7 +91,13 @@ impl<G: Gpu> Staging<G> {
     /// The host has waited for the stream.
     pub(super) fn waited(&self) {
         let mut blocks = lock(&self.blocks);
-        let Blocks { free, waiting, .. } = &mut *blocks;
+        let Blocks {
+            free,
+            waiting,
+            sealed,
+            ..
+        } = &mut *blocks;
+        free.append(sealed);
         free.append(waiting);
     }
 
@@ -131,25 +158,57 @@ impl<G: Gpu> Staging<G> {
         length: u64,
     ) -> Result<G::HostMemory, DeviceError> {
         let size = length.next_power_of_two().max(LEAST);
-        let take = |blocks: &mut Blocks<G>| {
-            let found = blocks.free.iter().position(|block| block.bytes() >= size);
-            found.map(|place| blocks.free.swap_remove(place))
-        };
-        let waiting = {
-            let mut blocks = lock(&self.blocks);
-            if let Some(block) = take(&mut blocks) {
-                return Ok(block);
-            }
-            blocks.waiting.len()
-        };
-        if waiting >= MOST_WAITING {
+        let mut blocks = lock(&self.blocks);
+        if let Some(block) = blocks.take(size) {
+            return Ok(block);
+        }
+        if blocks.waiting.len() >= GENERATION {
             // Somebody who sends and never looks at what comes of it.
-            gpu.synchronise(stream)?;
-            self.waited();
-            if let Some(block) = take(&mut lock(&self.blocks)) {
+            blocks.next_generation(gpu, stream)?;
+            if let Some(block) = blocks.take(size) {
                 return Ok(block);
             }
         }
+        drop(blocks);
         Ok(gpu.allocate_host("numbers of a step", size)?)
+    }
+}
+
+impl<G: Gpu> Blocks<G> {
+    /// A block that nothing reads.
+    fn take(&mut self, size: u64) -> Option<G::HostMemory> {
+        let found = self.free.iter().position(|block| block.bytes() >= size);
+        found.map(|place| self.free.swap_remove(place))
+    }
+
+    /// Waits for the last generation, whose blocks are then free, and seals this one.
+    fn next_generation(&mut self, gpu: &G, stream: &G::Stream) -> Result<(), DeviceError> {
+        let event = match self.event.take() {
+            Some(event) => {
+                let waited = if self.sealed.is_empty() {
+                    Ok(())
+                } else {
+                    gpu.synchronise_event(&event)
+                };
+                if let Err(error) = waited {
+                    self.event = Some(event);
+                    return Err(error.into());
+                }
+                event
+            }
+            None => gpu.event("numbers of earlier steps")?,
+        };
+        let recorded = gpu.record(stream, &event);
+        self.event = Some(event);
+        recorded?;
+        let Blocks {
+            free,
+            waiting,
+            sealed,
+            ..
+        } = self;
+        free.append(sealed);
+        std::mem::swap(sealed, waiting);
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What all handles of one GPU share: its context, whether it still answers, and what is to be freed later.
 
+use std::any::Any;
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -23,12 +24,16 @@ pub(super) struct Captures {
     pub(super) waiting: Vec<Freed>,
 }
 
-/// A GPU's primary context.
+/// A GPU's primary context, or one of the caller's.
 pub(super) struct Context {
     pub(super) driver: Driver,
     pub(super) device: c_int,
     pub(super) ordinal: u32,
     pub(super) handle: Handle,
+    /// Whether it is the primary context, which we retained and must release.
+    pub(super) retained: bool,
+    /// Whatever keeps a context alive that is not ours.
+    pub(super) owner: Option<Arc<dyn Any + Send + Sync>>,
     pub(super) properties: Properties,
     pub(super) driver_version: (i32, i32),
     /// Whether memory comes from the driver's pool.
@@ -199,7 +204,9 @@ impl Drop for Context {
             // SAFETY: our own stream, destroyed here and nowhere else.
             let _ = unsafe { (self.driver.stream_destroy)(self.housekeeping) };
         }
-        // SAFETY: retained once when it was opened.
-        let _ = unsafe { (self.driver.context_release)(self.device) };
+        if self.retained {
+            // SAFETY: retained once when it was opened.
+            let _ = unsafe { (self.driver.context_release)(self.device) };
+        }
     }
 }

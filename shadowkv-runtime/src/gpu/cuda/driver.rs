@@ -18,6 +18,7 @@ functions! {
         context_retain = cuDevicePrimaryCtxRetain(*mut Handle, c_int);
         context_release = cuDevicePrimaryCtxRelease_v2(c_int);
         context_bind = cuCtxSetCurrent(Handle);
+        context_device = cuCtxGetDevice(*mut c_int);
         context_synchronise = cuCtxSynchronize();
         priority_range = cuCtxGetStreamPriorityRange(*mut c_int, *mut c_int);
         memory_info = cuMemGetInfo_v2(*mut usize, *mut usize);
@@ -31,6 +32,7 @@ functions! {
         copy_from_host = cuMemcpyHtoDAsync_v2(u64, *const c_void, usize, Handle);
         copy_to_host = cuMemcpyDtoHAsync_v2(*mut c_void, u64, usize, Handle);
         copy_within = cuMemcpyDtoDAsync_v2(u64, u64, usize, Handle);
+        copy_rows = cuMemcpy2DAsync_v2(*const CopyRows, Handle);
         fill = cuMemsetD8Async(u64, u8, usize, Handle);
         stream_create = cuStreamCreateWithPriority(*mut Handle, c_uint, c_int);
         stream_destroy = cuStreamDestroy_v2(Handle);
@@ -64,6 +66,47 @@ functions! {
         function_parameter = cuFuncGetParamInfo(Handle, usize, *mut usize, *mut usize);
     }
 }
+
+/// `CUDA_MEMCPY2D` of `cuda.h`.
+#[repr(C)]
+pub(super) struct CopyRows {
+    pub(super) from: Side,
+    pub(super) to: Side,
+    /// Bytes of a row.
+    pub(super) bytes: usize,
+    pub(super) count: usize,
+}
+
+/// One side of a copy of rows.
+#[repr(C)]
+pub(super) struct Side {
+    first_byte: usize,
+    first_row: usize,
+    memory_type: c_int,
+    host: Handle,
+    device: u64,
+    array: Handle,
+    pitch: usize,
+}
+
+impl Side {
+    /// Rows in the GPU's memory.
+    pub(super) fn device(address: u64, pitch: usize) -> Side {
+        const DEVICE: c_int = 2;
+        Side {
+            first_byte: 0,
+            first_row: 0,
+            memory_type: DEVICE,
+            host: Handle::NULL,
+            device: address,
+            array: Handle::NULL,
+            pitch,
+        }
+    }
+}
+
+// As the C compiler lays it out on a machine of 64 bits.
+const _: () = assert!(size_of::<CopyRows>() == 128 && std::mem::offset_of!(CopyRows, bytes) == 112);
 
 /// Result codes that are acted on.
 pub(super) mod code {

@@ -20,7 +20,7 @@ pub struct CudaMemory {
     name: String,
     address: u64,
     bytes: u64,
-    /// Given to the order of a stream; there is nothing left to free.
+    /// Given to the order of a stream, or never ours: there is nothing left to free.
     given_up: bool,
 }
 
@@ -72,8 +72,27 @@ impl CudaMemory {
         })
     }
 
+    /// Memory that somebody else frees.
+    pub(super) fn borrowed(
+        context: &Arc<Context>,
+        name: &str,
+        address: u64,
+        bytes: u64,
+    ) -> CudaMemory {
+        CudaMemory {
+            context: Arc::clone(context),
+            name: name.to_owned(),
+            address,
+            bytes,
+            given_up: true,
+        }
+    }
+
     /// Frees it in the order of `stream`.
     pub(super) fn free_on(mut self, stream: &CudaStream) -> Result<(), GpuError> {
+        if self.given_up {
+            return Ok(());
+        }
         let context = Arc::clone(&self.context);
         context.bind()?;
         let free = context.driver.pool_free.filter(|_| context.pools);

@@ -4,7 +4,8 @@
 //! eigenproblem (on the host where it is absent). Functions are looked up one by one and their results stay integers, since
 //! bindings that load by themselves panic on what an older driver lacks, and an enum cannot hold what a newer one returns.
 //!
-//! A GPU is opened on its primary context, which other libraries of the process share. Memory comes from the driver's pool, so
+//! A GPU is opened on its primary context, which other libraries of the process share, or on a context that the caller has
+//! made: then no context is created or retained, and the caller's stays the calling thread's current one. Memory comes from the driver's pool, so
 //! that [`Gpu::free`] is in the order of a stream.
 
 mod blas;
@@ -20,6 +21,8 @@ mod solver;
 mod stream;
 mod table;
 
+use std::any::Any;
+use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,8 +33,10 @@ pub use open::OpenError;
 pub use stream::{CudaEvent, CudaGraph, CudaStream};
 
 use self::context::Context;
+use self::table::Handle;
 use super::{
-    EigenBasis, Gpu, GpuError, GpuMemory as _, HostPart, Image, Part, Priority, Product, Properties,
+    CopiedRows, EigenBasis, Gpu, GpuError, GpuMemory as _, HostPart, Image, Part, Priority,
+    Product, Properties,
 };
 use crate::manifest::LaunchDims;
 
@@ -61,6 +66,67 @@ impl CudaGpu {
     pub fn open(ordinal: u32) -> Result<CudaGpu, OpenError> {
         let context = Arc::new(Context::open(ordinal)?);
         Ok(CudaGpu { context })
+    }
+
+    /// The GPU of a context (`CUcontext`) of the caller's. No context is created; this one becomes the calling thread's current
+    /// one, here and in later calls.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    ///
+    /// # Safety
+    ///
+    /// `context` is a live context, and stays alive as long as any clone of the result and what was made with it.
+    pub unsafe fn from_context(context: *mut c_void) -> Result<CudaGpu, OpenError> {
+        // SAFETY: the caller's contract is the same.
+        let context = unsafe { Context::adopt(Handle(context))? };
+        Ok(CudaGpu {
+            context: Arc::new(context),
+        })
+    }
+
+    /// The same of a context of `cudarc`'s, which is kept alive.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn from_cudarc(context: &Arc<cudarc::driver::CudaContext>) -> Result<CudaGpu, OpenError> {
+        // SAFETY: alive as long as the owner is.
+        let mut adopted = unsafe { Context::adopt(Handle(context.cu_ctx().cast()))? };
+        adopted.owner = Some(Arc::clone(context) as Arc<dyn Any + Send + Sync>);
+        Ok(CudaGpu {
+            context: Arc::new(adopted),
+        })
+    }
+
+    /// A stream (`CUstream`, null for the legacy default stream) of the caller's, who destroys it.
+    ///
+    /// # Safety
+    ///
+    /// A live stream of this GPU's context, which stays alive as long as the result.
+    pub unsafe fn adopt_stream(&self, stream: *mut c_void) -> CudaStream {
+        CudaStream::adopted(&self.context, Handle(stream), None)
+    }
+
+    /// The same of a stream of `cudarc`'s, which is kept alive.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Invalid`] where it is another context's.
+    pub fn stream_of_cudarc(
+        &self,
+        stream: &Arc<cudarc::driver::CudaStream>,
+    ) -> Result<CudaStream, GpuError> {
+        if stream.context().cu_ctx().cast() != self.context.handle.0 {
+            return Err(GpuError::Invalid {
+                operation: "adopt a stream".to_owned(),
+                message: "it belongs to another context".to_owned(),
+            });
+        }
+        let handle = Handle(stream.cu_stream().cast());
+        let owner = Arc::clone(stream) as Arc<dyn Any + Send + Sync>;
+        Ok(CudaStream::adopted(&self.context, handle, Some(owner)))
     }
 
     /// Its number.
@@ -99,6 +165,10 @@ impl Gpu for CudaGpu {
 
     fn allocate(&self, name: &str, bytes: u64) -> Result<CudaMemory, GpuError> {
         CudaMemory::new(&self.context, name, bytes)
+    }
+
+    unsafe fn borrow(&self, name: &str, address: u64, bytes: u64) -> Result<CudaMemory, GpuError> {
+        Ok(CudaMemory::borrowed(&self.context, name, address, bytes))
     }
 
     fn allocate_host(&self, name: &str, bytes: u64) -> Result<CudaHostMemory, GpuError> {
@@ -175,6 +245,17 @@ impl Gpu for CudaGpu {
             });
         }
         stream.copy_within(from.address(), to.address(), bytes)
+    }
+
+    fn copy_rows(
+        &self,
+        stream: &CudaStream,
+        from: Part<'_, Self>,
+        to: Part<'_, Self>,
+        rows: CopiedRows,
+    ) -> Result<(), GpuError> {
+        rows.check(from, to)?;
+        stream.copy_rows(from.address(), to.address(), rows)
     }
 
     fn fill(&self, stream: &CudaStream, to: Part<'_, Self>, byte: u8) -> Result<(), GpuError> {

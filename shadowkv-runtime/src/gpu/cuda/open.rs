@@ -186,24 +186,15 @@ impl Probe<'_> {
 }
 
 impl Context {
+    /// The primary context of a GPU.
     pub(super) fn open(ordinal: u32) -> Result<Context, OpenError> {
-        let driver = driver()?;
+        let (driver, version) = initialised(ordinal)?;
         let mut probe = Probe {
             driver: &driver,
             device: 0,
         };
-        // SAFETY (all calls): signatures of cuda.h, pointers to live values; cuInit's flags must be 0.
-        let initialised = unsafe { (driver.init)(0) };
-        if initialised == code::NO_DEVICE {
-            return Err(OpenError::NoDevice { ordinal, count: 0 });
-        }
-        probe.check("cuInit", initialised)?;
-        let (mut version, mut count) = (0, 0);
-        // SAFETY: as above.
-        probe.check("cuDriverGetVersion", unsafe {
-            (driver.version)(&raw mut version)
-        })?;
-        // SAFETY: as above.
+        let mut count = 0;
+        // SAFETY (all calls): signatures of cuda.h, pointers to live values.
         probe.check("cuDeviceGetCount", unsafe {
             (driver.device_count)(&raw mut count)
         })?;
@@ -218,18 +209,57 @@ impl Context {
             (driver.device)(&raw mut device, number)
         })?;
         probe.device = device;
-        let properties = probe.properties(ordinal)?;
-        let pools = probe.attribute(attribute::MEMORY_POOLS)? != 0;
+        // A GPU that is refused has no context made on it.
+        probe.properties(ordinal)?;
         let mut handle = Handle::NULL;
         // SAFETY: as above. Released when the context is dropped.
         probe.check("cuDevicePrimaryCtxRetain", unsafe {
             (driver.context_retain)(&raw mut handle, device)
         })?;
+        Context::new(&driver, version, device, ordinal, (handle, true))
+    }
+
+    /// A context of the caller's, which becomes the calling thread's.
+    ///
+    /// # Safety
+    ///
+    /// A live context, which stays alive as long as this does.
+    pub(super) unsafe fn adopt(handle: Handle) -> Result<Context, OpenError> {
+        let (driver, version) = initialised(0)?;
+        let probe = Probe {
+            driver: &driver,
+            device: 0,
+        };
+        // SAFETY: the caller vouches for the context.
+        probe.check("cuCtxSetCurrent", unsafe { (driver.context_bind)(handle) })?;
+        let mut device = 0;
+        // SAFETY: a pointer to a live integer; a context is current.
+        probe.check("cuCtxGetDevice", unsafe {
+            (driver.context_device)(&raw mut device)
+        })?;
+        // The driver's devices are its numbers.
+        let ordinal = u32::try_from(device).unwrap_or(0);
+        Context::new(&driver, version, device, ordinal, (handle, false))
+    }
+
+    /// A context that is there, and whether it was retained for this.
+    fn new(
+        driver: &Driver,
+        version: c_int,
+        device: c_int,
+        ordinal: u32,
+        (handle, retained): (Handle, bool),
+    ) -> Result<Context, OpenError> {
+        let probe = Probe { driver, device };
+        let properties = probe.properties(ordinal)?;
+        let pools = probe.attribute(attribute::MEMORY_POOLS)? != 0;
         let mut context = Context {
-            driver,
+            driver: *driver,
             device,
             ordinal,
             handle,
+            retained,
+            owner: None,
             properties,
             driver_version: (version / 1000, version % 1000 / 10),
             pools: pools && driver.pool_allocate.is_some() && driver.pool_free.is_some(),
@@ -241,10 +271,10 @@ impl Context {
             blas: OnceLock::new(),
             solver: OnceLock::new(),
         };
-        // SAFETY: the context just retained.
+        // SAFETY: a live context.
         probe.check("cuCtxSetCurrent", unsafe { (driver.context_bind)(handle) })?;
         let (mut least, mut greatest) = (0, 0);
-        // SAFETY: as above, on the context that is current.
+        // SAFETY: pointers to live integers, on the context that is current.
         probe.check("cuCtxGetStreamPriorityRange", unsafe {
             (driver.priority_range)(&raw mut least, &raw mut greatest)
         })?;
@@ -257,6 +287,27 @@ impl Context {
         context.housekeeping = stream;
         Ok(context)
     }
+}
+
+/// The driver, ready for calls, and the newest CUDA that it supports. `ordinal` is for messages.
+fn initialised(ordinal: u32) -> Result<(Driver, c_int), OpenError> {
+    let driver = driver()?;
+    let probe = Probe {
+        driver: &driver,
+        device: 0,
+    };
+    // SAFETY: signatures of cuda.h; cuInit's flags must be 0.
+    let initialised = unsafe { (driver.init)(0) };
+    if initialised == code::NO_DEVICE {
+        return Err(OpenError::NoDevice { ordinal, count: 0 });
+    }
+    probe.check("cuInit", initialised)?;
+    let mut version = 0;
+    // SAFETY: as above, a pointer to a live integer.
+    probe.check("cuDriverGetVersion", unsafe {
+        (driver.version)(&raw mut version)
+    })?;
+    Ok((driver, version))
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! Streams, events, captured graphs.
 
+use std::any::Any;
 use std::ffi::{c_int, c_uint};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::context::{Context, lock};
+use super::driver::{CopyRows, Side};
 use super::memory::CudaMemory;
 use super::table::Handle;
-use crate::gpu::{GpuError, Priority};
+use crate::gpu::{CopiedRows, GpuError, Priority};
 
 /// A stream that does not wait for the default stream, which we never use.
 pub(super) const NON_BLOCKING: c_uint = 1;
@@ -20,6 +22,10 @@ pub struct CudaStream {
     context: Arc<Context>,
     name: String,
     handle: Handle,
+    /// Whether it is destroyed with this.
+    owned: bool,
+    /// Whatever keeps a stream alive that is not ours.
+    _owner: Option<Arc<dyn Any + Send + Sync>>,
     /// What products on this stream may use; made when the first needs it.
     pub(super) workspace: OnceLock<CudaMemory>,
 }
@@ -51,8 +57,26 @@ impl CudaStream {
             context: Arc::clone(context),
             name: name.to_owned(),
             handle,
+            owned: true,
+            _owner: None,
             workspace: OnceLock::new(),
         })
+    }
+
+    /// A stream of the caller's, which stays the caller's to destroy.
+    pub(super) fn adopted(
+        context: &Arc<Context>,
+        handle: Handle,
+        owner: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> CudaStream {
+        CudaStream {
+            context: Arc::clone(context),
+            name: "caller's".to_owned(),
+            handle,
+            owned: false,
+            _owner: owner,
+            workspace: OnceLock::new(),
+        }
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -104,6 +128,25 @@ impl CudaStream {
         // SAFETY: as above.
         self.context.check("cuMemcpyDtoDAsync", unsafe {
             (self.context.driver.copy_within)(to, from, bytes as usize, self.handle)
+        })
+    }
+
+    pub(super) fn copy_rows(&self, from: u64, to: u64, rows: CopiedRows) -> Result<(), GpuError> {
+        self.context.bind()?;
+        if rows.count == 0 || rows.bytes == 0 {
+            return Ok(());
+        }
+        // The driver wants pitches of whole rows, also where there is one.
+        let pitch = |pitch: u64| pitch.max(rows.bytes) as usize;
+        let copied = CopyRows {
+            from: Side::device(from, pitch(rows.from_pitch)),
+            to: Side::device(to, pitch(rows.to_pitch)),
+            bytes: rows.bytes as usize,
+            count: rows.count as usize,
+        };
+        // SAFETY: as above; the struct is read at once.
+        self.context.check("cuMemcpy2DAsync", unsafe {
+            (self.context.driver.copy_rows)(&raw const copied, self.handle)
         })
     }
 
@@ -194,7 +237,7 @@ impl CudaStream {
 
 impl Drop for CudaStream {
     fn drop(&mut self) {
-        if self.context.bind().is_ok() {
+        if self.owned && self.context.bind().is_ok() {
             // SAFETY: destroyed here and nowhere else; the driver lets its work end first.
             let _ = unsafe { (self.context.driver.stream_destroy)(self.handle) };
         }

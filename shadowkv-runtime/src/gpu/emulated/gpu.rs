@@ -120,6 +120,37 @@ impl Gpu for EmulatedGpu {
         Ok(EmulatedMemory::new(shared, name, address, bytes))
     }
 
+    unsafe fn borrow(
+        &self,
+        name: &str,
+        address: u64,
+        bytes: u64,
+    ) -> Result<EmulatedMemory, GpuError> {
+        let state = self.shared.lock();
+        state.alive()?;
+        let within = state.allocation_at(address).is_some_and(|(base, offset)| {
+            let found = state.allocations.get(&base);
+            found.is_some_and(|found| {
+                found.is_live() && found.home == Home::Device && bytes <= found.bytes - offset
+            })
+        });
+        if !within {
+            return Err(GpuError::Invalid {
+                operation: format!("use `{name}`"),
+                message: format!(
+                    "this GPU has not allocated {bytes} bytes at {address:#x}: is it a pointer of the host's?"
+                ),
+            });
+        }
+        let shared = Arc::clone(&self.shared);
+        Ok(EmulatedMemory::borrowed(
+            shared,
+            name.into(),
+            address,
+            bytes,
+        ))
+    }
+
     fn allocate_host(&self, name: &str, bytes: u64) -> Result<EmulatedHostMemory, GpuError> {
         let mut state = self.shared.lock();
         let state = &mut *state;

@@ -32,6 +32,13 @@ impl EmulatedMemory {
         }
     }
 
+    /// Part of an allocation that somebody else frees.
+    pub(super) fn borrowed(shared: Arc<Shared>, name: Arc<str>, address: u64, bytes: u64) -> Self {
+        let mut memory = EmulatedMemory::new(shared, name, address, bytes);
+        memory.owned = false;
+        memory
+    }
+
     /// The first address; whoever asks for it frees it.
     pub(super) fn into_address(mut self) -> u64 {
         self.owned = false;

@@ -1,7 +1,7 @@
 //! Memory of the GPU and of the host, and what moves between them.
 
-use super::super::{Gpu, GpuError, GpuMemory as _, HostMemory as _, Priority};
-use super::{Verdict, pattern, same, wrong};
+use super::super::{CopiedRows, Gpu, GpuError, GpuMemory as _, HostMemory as _, Priority};
+use super::{Trouble, Verdict, pattern, same, wrong};
 
 const BYTES: usize = (1 << 20) + 77;
 
@@ -51,6 +51,7 @@ pub(super) fn parts<G: Gpu>(gpu: &G) -> Verdict {
     let mut piece = [0; 3];
     gpu.read(&stream, memory.part(999, 3)?, &mut piece)?;
     same("a piece", &piece, &expected[999..1002])?;
+    rows(gpu, &stream, &memory, &back)?;
     let beyond = memory.part(4000, 97).err();
     if !matches!(beyond, Some(GpuError::OutOfRange { .. })) {
         return Err(wrong(format!("a part beyond the end: {beyond:?}")));
@@ -64,6 +65,41 @@ pub(super) fn parts<G: Gpu>(gpu: &G) -> Verdict {
         return Err(wrong(format!("parts of unequal length: {unequal:?}")));
     }
     Ok(String::new())
+}
+
+/// Rows from one pitch to another, to memory that is lent; `contents` are those of `memory`.
+fn rows<G: Gpu>(
+    gpu: &G,
+    stream: &G::Stream,
+    memory: &G::Memory,
+    contents: &[u8],
+) -> Result<(), Trouble> {
+    const COUNT: usize = 5;
+    let owned = gpu.allocate("rows", 512)?;
+    gpu.fill(stream, owned.whole(), 1)?;
+    // SAFETY: part of what was just allocated, and what lives longer.
+    let lent = unsafe { gpu.borrow("lent rows", owned.address() + 16, 256)? };
+    let copied = CopiedRows {
+        count: COUNT as u64,
+        bytes: 24,
+        from_pitch: 100,
+        to_pitch: 40,
+    };
+    let from = memory.part(10, 424)?;
+    gpu.copy_rows(stream, from, lent.part(8, 184)?, copied)?;
+    drop(lent);
+    let mut expected = vec![1; 512];
+    for row in 0..COUNT {
+        expected[24 + row * 40..][..24].copy_from_slice(&contents[10 + row * 100..][..24]);
+    }
+    let mut back = vec![0; 512];
+    gpu.read(stream, owned.whole(), &mut back)?;
+    same("rows", &back, &expected)?;
+    let beyond = gpu.copy_rows(stream, from, owned.part(0, 183)?, copied);
+    if !matches!(beyond, Err(GpuError::OutOfRange { .. })) {
+        return Err(wrong(format!("rows beyond their part: {beyond:?}")));
+    }
+    Ok(())
 }
 
 /// Memory handed to a stream is used until the stream is through with it.

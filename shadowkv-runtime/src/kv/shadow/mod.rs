@@ -15,9 +15,11 @@ mod measure;
 mod plan;
 mod read;
 mod room;
+mod state;
 
 pub use read::{LayerContents, SelectionContents, Statistics};
 pub use room::{ShadowRoom, StoreBytes};
+pub use state::StateError;
 
 use super::rows::Rows;
 use super::{Append, KvError, KvStore};
@@ -115,13 +117,28 @@ impl<D: SparseDevice> ShadowStore<D> {
         })
     }
 
-    /// Takes in keys and values of a prompt's tokens as [`KvStore::attend`] does, and attends to nothing: where nobody asks for
-    /// what the prompt's own tokens come to, as in a bench.
+    /// Takes in keys and values of new tokens as [`KvStore::attend`] does, and attends to nothing: where nobody asks for what
+    /// the tokens come to.
     ///
     /// # Errors
     ///
     /// The device failed.
     pub fn take_in(
+        &mut self,
+        device: &D,
+        layer: usize,
+        tile: &ShadowTile<D>,
+        qkv: &D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        self.take_in_prompts(device, tile, qkv)?;
+        for round in &tile.rounds {
+            self.append_round(device, layer, (round, 0), qkv)?;
+            self.after_round(device, layer, round)?;
+        }
+        Ok(())
+    }
+
+    fn take_in_prompts(
         &mut self,
         device: &D,
         tile: &ShadowTile<D>,
@@ -147,6 +164,11 @@ impl<D: SparseDevice> ShadowStore<D> {
     /// be worth it.
     pub fn set_turns(&mut self, turns: Option<bool>) {
         self.turns = turns;
+    }
+
+    /// Whether there is a sequence of that number.
+    pub fn has(&self, sequence: usize) -> bool {
+        self.sequence(sequence).is_some()
     }
 
     fn sequence(&self, number: usize) -> Option<&Sequence> {
@@ -196,8 +218,8 @@ impl<D: SparseDevice> ShadowStore<D> {
         self.step.tiles.iter().map(tile).collect()
     }
 
-    /// One more token of some sequences, in one layer, as far as the fetch of what is missing.
-    fn begin_round(
+    /// Takes in one more token of some sequences, in one layer.
+    fn append_round(
         &mut self,
         device: &D,
         layer: usize,
@@ -205,19 +227,33 @@ impl<D: SparseDevice> ShadowStore<D> {
         qkv: &D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
         let Memory {
-            layers,
-            selection,
-            queries,
-            ..
+            layers, queries, ..
         } = &mut self.memory;
         let own = &mut layers[layer];
-        let queries = &mut queries[turn];
         let cache = CacheRows {
             keys: &mut own.keys,
             values: &mut own.values,
             k_pre: Some(&mut own.k_pre),
         };
-        device.rope_append(&round.tokens, qkv, queries, cache)?;
+        device.rope_append(&round.tokens, qkv, &mut queries[turn], cache)
+    }
+
+    /// The same, and attention to it as far as the fetch of what is missing.
+    fn begin_round(
+        &mut self,
+        device: &D,
+        layer: usize,
+        (round, turn): (&Round<D>, usize),
+        qkv: &D::Buffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        self.append_round(device, layer, (round, turn), qkv)?;
+        let Memory {
+            layers,
+            selection,
+            queries,
+            ..
+        } = &mut self.memory;
+        let (own, queries) = (&mut layers[layer], &queries[turn]);
         device.landmark_score(&round.sequences, queries, own, selection)?;
         let scripted = self.script.as_mut().map(|script| script.phase(round.step));
         match scripted {
@@ -251,6 +287,16 @@ impl<D: SparseDevice> ShadowStore<D> {
         } = &mut self.memory;
         let (own, queries) = (&mut layers[layer], &queries[turn]);
         device.sparse_attention(&round.sequences, queries, own, selection, output)?;
+        self.after_round(device, layer, round)
+    }
+
+    /// What a full window is due.
+    fn after_round(
+        &mut self,
+        device: &D,
+        layer: usize,
+        round: &Round<D>,
+    ) -> Result<(), DeviceError> {
         for after in &round.then {
             match after {
                 After::Fold(sequences) => {
@@ -422,7 +468,7 @@ impl<D: SparseDevice> KvStore<D> for ShadowStore<D> {
         (tile, turn): (&ShadowTile<D>, usize),
         qkv: &D::Buffer<Activation>,
     ) -> Result<(), DeviceError> {
-        self.take_in(device, tile, qkv)?;
+        self.take_in_prompts(device, tile, qkv)?;
         match tile.rounds.first() {
             // The prompts' queries lie where its own would.
             Some(round) if tile.prompts.is_none() => {

@@ -24,6 +24,19 @@ pub(super) struct Sequence {
     pub(super) running: bool,
 }
 
+impl Sequence {
+    /// Nothing, nowhere.
+    pub(super) const EMPTY: Sequence = Sequence {
+        tokens: 0,
+        chunks: 0,
+        capacity: 0,
+        store: (0, 0),
+        rope_table: 0,
+        epoch: 0,
+        running: false,
+    };
+}
+
 /// What becomes of sequences whose windows a round has filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Then {

@@ -107,6 +107,26 @@ impl SparseDevice for CpuDevice {
         self.read(buffer, at, values)
     }
 
+    fn write_host<T: Element>(
+        &self,
+        buffer: &mut CpuBuffer<T>,
+        at: usize,
+        values: &[T::Host],
+    ) -> Result<(), DeviceError> {
+        self.write(buffer, at, values)
+    }
+
+    fn copy_within<T: Element>(
+        &self,
+        buffer: &mut CpuBuffer<T>,
+        from: usize,
+        to: usize,
+        elements: usize,
+    ) -> Result<(), DeviceError> {
+        buffer.values.copy_within(from..from + elements, to);
+        Ok(())
+    }
+
     fn copy<T: Element>(
         &self,
         (from, from_at): (&CpuBuffer<T>, usize),
