@@ -53,15 +53,26 @@ impl KvStore<CpuDevice> for Noting {
         Ok(self.rows.iter().copied().zip(prepared).collect())
     }
 
-    fn attend(
+    fn begin_attend(
         &mut self,
         device: &CpuDevice,
         layer: usize,
-        (rows, tile): &Self::Tile,
+        ((_, tile), turn): (&Self::Tile, usize),
+        qkv: &CpuBuffer<Activation>,
+    ) -> Result<(), DeviceError> {
+        self.store.begin_attend(device, layer, (tile, turn), qkv)
+    }
+
+    fn end_attend(
+        &mut self,
+        device: &CpuDevice,
+        layer: usize,
+        ((rows, tile), turn): (&Self::Tile, usize),
         qkv: &CpuBuffer<Activation>,
         output: &mut CpuBuffer<Activation>,
     ) -> Result<(), DeviceError> {
-        self.store.attend(device, layer, tile, qkv, output)?;
+        let store = &mut self.store;
+        store.end_attend(device, layer, (tile, turn), qkv, output)?;
         let (queries, width) = self.widths;
         let mut given = vec![0.0; rows * (queries + 2 * width)];
         device.read(qkv, 0, &mut given)?;
