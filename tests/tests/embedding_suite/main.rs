@@ -7,6 +7,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod refusals;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
