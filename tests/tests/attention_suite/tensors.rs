@@ -267,6 +267,20 @@ fn rows_of_the_gpu_with_heads_outermost() {
     in_memory_of_the_gpu(Kept::Transposed, Order::Random(4));
 }
 
+/// Numbers that the host sends are not overwritten before they are read, however far ahead it gets.
+#[test]
+fn a_host_that_never_looks_is_held_back_in_time() {
+    for order in [Order::Lazy, Order::Random(5)] {
+        let (gpu, mut attention) = on_emulated(order);
+        for _ in 0..700 {
+            let sequence = attention.admit(1, 10).unwrap();
+            attention.remove(sequence).unwrap();
+        }
+        assert_eq!(expected(attention)[0], expected(on_emulated(order).1)[0]);
+        finished(&gpu);
+    }
+}
+
 #[test]
 fn an_address_of_the_hosts_is_found_out() {
     let (_gpu, mut attention) = on_emulated(Order::Eager);

@@ -2,7 +2,8 @@
 //!
 //! A pinned block is written by the host as soon as it is handed out, so it is handed out again only after the host has waited
 //! since for the stream, or for an event recorded behind what read it: a host that never looks at what comes of its calls gets
-//! no further ahead of the GPU than two generations of blocks. Memory on the GPU is used in the order of the stream, and is handed out again at once.
+//! no further ahead of the GPU than two generations of blocks. Memory on the GPU is used in the order of the stream, and is
+//! handed out again at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
