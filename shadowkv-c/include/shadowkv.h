@@ -158,8 +158,8 @@ int32_t shadowkv_restore(uint64_t attention,
                          size_t *sequence);
 
 // Takes in whole prompts in one layer: keys before RoPE and values `[rows, kv_heads, head_dim]`, rows one sequence after the
-// other. With `q` and `output` `[rows, query heads, head_dim]`, both or neither null, also their causal attention. Tensors of
-// the device's memory must live until its stream is through with them.
+// other. With `q` and `output` `[rows, query heads, head_dim]`, both or neither null, also their causal attention. The output
+// shares no memory with the others. Tensors of the device's memory must live until its stream is through with them.
 int32_t shadowkv_prefill(uint64_t attention,
                          size_t layer,
                          const shadowkv_new_tokens *new_tokens,
@@ -177,7 +177,8 @@ int32_t shadowkv_append(uint64_t attention,
                         const shadowkv_tensor *k_pre,
                         const shadowkv_tensor *v);
 
-// Attention in one layer of the tokens that were just appended there: `q` and `output` `[rows, query heads, head_dim]`.
+// Attention in one layer of the tokens that were just appended there: `q` and `output` `[rows, query heads, head_dim]`, which
+// share no memory.
 int32_t shadowkv_decode(uint64_t attention,
                         size_t layer,
                         const shadowkv_tensor *q,

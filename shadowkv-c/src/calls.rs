@@ -9,13 +9,14 @@
 )]
 
 use std::ffi::c_char;
+use std::ptr::null;
 
 use shadowkv_runtime::attention::{self, KeysValues};
 
 use crate::failure::{Failure, guarded};
 use crate::handle::{self, on_any};
 use crate::open::{self, Options, path};
-use crate::tensor::{Tensor, view, view_mut};
+use crate::tensor::{Tensor, apart, view, view_mut};
 
 /// New tokens of one sequence.
 #[repr(C)]
@@ -209,8 +210,8 @@ pub unsafe extern "C" fn shadowkv_restore(
 }
 
 /// Takes in whole prompts in one layer: keys before RoPE and values `[rows, kv_heads, head_dim]`, rows one sequence after the
-/// other. With `q` and `output` `[rows, query heads, head_dim]`, both or neither null, also their causal attention. Tensors of
-/// the device's memory must live until its stream is through with them.
+/// other. With `q` and `output` `[rows, query heads, head_dim]`, both or neither null, also their causal attention. The output
+/// shares no memory with the others. Tensors of the device's memory must live until its stream is through with them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shadowkv_prefill(
     attention: u64,
@@ -225,6 +226,8 @@ pub unsafe extern "C" fn shadowkv_prefill(
     guarded(|| {
         // SAFETY: the caller's contract.
         let new = unsafe { self::new_tokens(new_tokens, new_count)? };
+        // SAFETY: the caller's contract.
+        unsafe { apart(output, [(q, "q"), (k_pre, "k_pre"), (v, "v")])? };
         // SAFETY: the caller's contract.
         let keys_values = unsafe { keys_values(k_pre, v)? };
         let mut attended = if q.is_null() && output.is_null() {
@@ -261,7 +264,8 @@ pub unsafe extern "C" fn shadowkv_append(
     })
 }
 
-/// Attention in one layer of the tokens that were just appended there: `q` and `output` `[rows, query heads, head_dim]`.
+/// Attention in one layer of the tokens that were just appended there: `q` and `output` `[rows, query heads, head_dim]`, which
+/// share no memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shadowkv_decode(
     attention: u64,
@@ -270,6 +274,8 @@ pub unsafe extern "C" fn shadowkv_decode(
     output: *const Tensor,
 ) -> i32 {
     guarded(|| {
+        // SAFETY: the caller's contract.
+        unsafe { apart(output, [(q, "q"), (null(), ""), (null(), "")])? };
         // SAFETY: the caller's contract.
         let (q, mut output) = unsafe { (view(q, "q")?, view_mut(output, "output")?) };
         handle::with(attention, |any| {

@@ -158,6 +158,37 @@ impl Tensor {
     }
 }
 
+/// Refuses an output that shares memory of the host's with what is read: the one may not be changed while the other is used.
+///
+/// # Safety
+///
+/// All are null or tensors.
+pub(crate) unsafe fn apart(
+    output: *const Tensor,
+    inputs: [(*const Tensor, &str); 3],
+) -> Result<(), Failure> {
+    let bytes = |tensor: *const Tensor, name: &str| {
+        // SAFETY: the caller's contract.
+        let Some(tensor) = (unsafe { tensor.as_ref() }) else {
+            return Ok(0..0);
+        };
+        let checked = tensor.check(name)?;
+        let begin = checked.data as usize;
+        let end = begin.saturating_add(checked.extent * checked.element.bytes());
+        Ok::<_, Failure>(if checked.is_host { begin..end } else { 0..0 })
+    };
+    let written = bytes(output, "output")?;
+    for (input, name) in inputs {
+        let read = bytes(input, name)?;
+        if read.start < written.end && written.start < read.end {
+            return Err(Failure::invalid(format!(
+                "`output` shares memory with `{name}`"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// # Safety
 ///
 /// `tensor` is null or a tensor of which [`Tensor::view`]'s contract holds.

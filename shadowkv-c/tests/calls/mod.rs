@@ -226,10 +226,18 @@ fn calls_that_come_at_the_wrong_time_or_find_no_room() {
     let texts = Texts::new("cpu");
     let handle = open(&texts.options()).unwrap();
     let mut q = vec![0.5; 128];
-    let queries = tensor(&mut q, 4);
+    let mut output = vec![0.0; 128];
+    let (queries, outputs) = (tensor(&mut q, 4), tensor(&mut output, 4));
     // SAFETY: tensors of live memory.
-    let status = unsafe { shadowkv_decode(handle, 0, &raw const queries, &raw const queries) };
+    let status = unsafe { shadowkv_decode(handle, 0, &raw const queries, &raw const outputs) };
     fails(status, SHADOWKV_ORDER, "nothing was appended");
+    // SAFETY: as above.
+    let status = unsafe { shadowkv_decode(handle, 0, &raw const queries, &raw const queries) };
+    fails(
+        status,
+        SHADOWKV_INVALID_ARGUMENT,
+        "`output` shares memory with `q`",
+    );
     let sequence = admitted(handle, 1);
     admitted(handle, 1);
     let mut other = 0;

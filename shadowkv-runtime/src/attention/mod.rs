@@ -23,7 +23,7 @@
 //!
 //! **Waiting.** Everything is enqueued on the device's stream, and tensors in the device's memory are neither read nor written
 //! by the host. The host waits for the stream where a tensor of the host's is read back or larger than a megabyte, in
-//! [`ShadowKvAttention::fork`], [`ShadowKvAttention::save`] and [`ShadowKvAttention::restore`], when memory is dropped, and for
+//! [`ShadowKvAttention::fork`], [`ShadowKvAttention::save`] and [`ShadowKvAttention::restore`], when it is dropped, and for
 //! each eigenproblem on an NVIDIA GPU, the Gram matrix of which is checked on the host: once per layer for a prompt longer than
 //! an exact window, and for a shorter one when its window first overflows. A host that is more than a hundred steps ahead waits
 //! for one of those.
@@ -427,6 +427,13 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
             failed: false,
         });
         Ok(())
+    }
+}
+
+impl<D: TensorDevice> Drop for ShadowKvAttention<D> {
+    /// Waits: what is enqueued still uses the memory that goes. A failure has been told of, or comes too late for anybody.
+    fn drop(&mut self) {
+        let _ = self.device.wait();
     }
 }
 

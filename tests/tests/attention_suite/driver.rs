@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use shadowkv_codegen::spec::Spec;
-use shadowkv_runtime::attention::{KeysValues, NewTokens, ShadowKvAttention};
+use shadowkv_runtime::attention::{AttentionError, KeysValues, NewTokens, ShadowKvAttention};
 use shadowkv_runtime::device::cpu::CpuDevice;
 use shadowkv_runtime::device::kernels::KernelDevice;
 use shadowkv_runtime::device::tensors::{Layout, TensorDevice, TensorView, TensorViewMut};
@@ -108,6 +108,15 @@ pub(crate) fn prefill<D: TensorDevice>(
     name: u64,
     tokens: usize,
 ) -> Vec<f32> {
+    try_prefill(attention, sequence, name, tokens).unwrap()
+}
+
+pub(crate) fn try_prefill<D: TensorDevice>(
+    attention: &mut ShadowKvAttention<D>,
+    sequence: usize,
+    name: u64,
+    tokens: usize,
+) -> Result<Vec<f32>, AttentionError> {
     let mut outputs = Vec::new();
     for layer in 0..LAYERS {
         let own = rows(name, layer, 0..tokens);
@@ -117,12 +126,10 @@ pub(crate) fn prefill<D: TensorDevice>(
             count: tokens,
         }];
         let attended = Some((&view(&own.q, 4), &mut view_mut(&mut output, 4)));
-        attention
-            .prefill(layer, &new, &own.keys_values(), attended)
-            .unwrap();
+        attention.prefill(layer, &new, &own.keys_values(), attended)?;
         outputs.extend(output);
     }
-    outputs
+    Ok(outputs)
 }
 
 /// Tokens `tokens` of sequences, each with its number and name, through all layers.
@@ -185,13 +192,19 @@ pub(crate) fn compiled() -> &'static (Package, Images) {
 pub(crate) fn on_emulated(
     order: Order,
 ) -> (EmulatedGpu, ShadowKvAttention<KernelDevice<EmulatedGpu>>) {
-    let gpu = gpu(order);
+    on_gpu(gpu(order)).unwrap()
+}
+
+/// The same on any emulated GPU.
+pub(crate) fn on_gpu(
+    gpu: EmulatedGpu,
+) -> Result<(EmulatedGpu, ShadowKvAttention<KernelDevice<EmulatedGpu>>), AttentionError> {
     let (package, images) = compiled();
     let stream = gpu.stream("caller's", Priority::Normal).unwrap();
     let spec = spec();
     let device = KernelDevice::on_stream(gpu.clone(), stream, &spec, package, images).unwrap();
-    let attention = ShadowKvAttention::new(device, &spec, LAYERS, &room()).unwrap();
-    (gpu, attention)
+    let attention = ShadowKvAttention::new(device, &spec, LAYERS, &room())?;
+    Ok((gpu, attention))
 }
 
 /// Fails with what the emulated GPU objects to.

@@ -3,7 +3,11 @@
 use shadowkv_runtime::attention::{AttentionError, KeysValues, NewTokens};
 use shadowkv_runtime::device::tensors::{Layout, TensorType, TensorView, TensorViewMut};
 
-use crate::driver::{decode, on_cpu, prefill, rows, view, view_mut};
+use shadowkv_runtime::gpu::emulated::{EmulatedGpu, EmulatedOptions, Faults, GpuModel, Order};
+
+use crate::driver::{
+    decode, finished, on_cpu, on_emulated, on_gpu, prefill, rows, try_prefill, view, view_mut,
+};
 
 fn new(sequence: usize, count: usize) -> [NewTokens; 1] {
     [NewTokens { sequence, count }]
@@ -132,4 +136,37 @@ fn a_step_that_is_given_up_takes_its_sequence_with_it() {
     attention.remove(given_up).unwrap();
     let next = attention.admit(4, 20).unwrap();
     assert_eq!(prefill(&mut attention, next, 1, 4), prefill_alone());
+}
+
+/// A launch that fails takes the step's sequence with it, and nothing else.
+#[test]
+fn a_device_that_fails_once() {
+    let (_, mut whole) = on_emulated(Order::Eager);
+    let sequence = whole.admit(60, 100).unwrap();
+    let expected = prefill(&mut whole, sequence, 1, 60);
+    let mut struck = 0;
+    for launch in (1..24).step_by(3) {
+        let faults = Faults {
+            launch: Some(launch),
+            ..Faults::default()
+        };
+        let options = EmulatedOptions::new(GpuModel::a100_80gb()).with_faults(faults);
+        let (gpu, mut attention) = on_gpu(EmulatedGpu::new(options)).unwrap();
+        let sequence = attention.admit(60, 100).unwrap();
+        if let Err(error) = try_prefill(&mut attention, sequence, 1, 60) {
+            assert!(error.to_string().contains("a fault on demand"), "{error}");
+            let error = try_prefill(&mut attention, sequence, 1, 60).unwrap_err();
+            assert!(
+                error.to_string().contains("remove its sequences"),
+                "{error}"
+            );
+            struck += 1;
+        }
+        attention.remove(sequence).unwrap();
+        let next = attention.admit(60, 100).unwrap();
+        assert_eq!(prefill(&mut attention, next, 1, 60), expected);
+        drop(attention);
+        finished(&gpu);
+    }
+    assert!(struck > 4, "{struck} launches failed");
 }
