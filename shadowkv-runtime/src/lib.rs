@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub(crate) mod command;
+pub mod cost;
 #[cfg(feature = "decoder")]
 pub mod decoder;
 #[cfg(feature = "decoder")]
