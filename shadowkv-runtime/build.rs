@@ -16,8 +16,8 @@ const EXTENSIONS: [&str; 3] = ["cu", "cuh", "json"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
-    // Without the decoder there is nobody to launch them.
-    if std::env::var_os("CARGO_FEATURE_DECODER").is_none() {
+    // They are carried by those who ask for them.
+    if std::env::var_os("CARGO_FEATURE_PACKAGES").is_none() {
         return Ok(());
     }
     println!("cargo::rerun-if-changed={PACKAGES}");

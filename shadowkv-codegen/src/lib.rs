@@ -10,7 +10,10 @@ pub mod compile;
 pub mod emit;
 pub mod output;
 pub mod plan;
+#[cfg(feature = "verify")]
 pub mod profile;
+#[cfg(feature = "cli")]
 pub mod report;
 pub mod sass;
+#[cfg(feature = "verify")]
 pub mod verify;

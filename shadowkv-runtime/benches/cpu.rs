@@ -51,6 +51,7 @@ fn matrix(device: &CpuDevice, dtype: WeightType, (outputs, inputs): (usize, usiz
             bytes[0] = 0;
             (dtype.block_size(), bytes)
         }
+        other => unreachable!("{other} is not measured"),
     };
     let data = bytes.repeat(outputs * inputs / block);
     let end = data.len();

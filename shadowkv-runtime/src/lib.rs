@@ -7,7 +7,7 @@ pub(crate) mod command;
 pub mod cost;
 #[cfg(feature = "decoder")]
 pub mod decoder;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod device;
 pub mod digest;
 pub mod doctor;
@@ -15,11 +15,11 @@ pub mod env;
 pub mod files;
 #[cfg(feature = "decoder")]
 pub mod generate;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod gpu;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "hub")]
 pub mod hub;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod kv;
 pub mod launch;
 pub mod manifest;
@@ -32,6 +32,6 @@ pub mod sampling;
 pub mod spec;
 #[cfg(feature = "decoder")]
 pub mod tokenizer;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "gpu")]
 pub mod weights;
 pub mod wheel;

@@ -1,5 +1,6 @@
 //! The program as its users meet it: every command, every exit code, and what compilation failures look like.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -21,6 +21,7 @@ use crate::gpu::GpuError;
 use crate::sampling::Sampling;
 use crate::weights::Tensor;
 
+#[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod kernels;
 pub mod sparse;

@@ -115,7 +115,7 @@ fn fits(files: &Files, origin: &Origin, spec: &Spec, looked: &mut Vec<Looked>) -
     false
 }
 
-#[cfg(feature = "decoder")]
+#[cfg(feature = "packages")]
 fn find_shipped(spec: &Spec, looked: &mut Vec<Looked>) -> Result<Option<Package>, PackageError> {
     for name in Package::shipped_names()? {
         let files = super::shipped::files(name)?;
@@ -131,7 +131,7 @@ fn find_shipped(spec: &Spec, looked: &mut Vec<Looked>) -> Result<Option<Package>
     Ok(None)
 }
 
-#[cfg(not(feature = "decoder"))]
+#[cfg(not(feature = "packages"))]
 #[allow(clippy::unnecessary_wraps, reason = "as with packages to look at")]
 fn find_shipped(_: &Spec, looked: &mut Vec<Looked>) -> Result<Option<Package>, PackageError> {
     looked.push(Looked {

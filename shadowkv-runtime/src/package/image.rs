@@ -69,7 +69,7 @@ impl Target {
     }
 
     /// For a GPU: as [`Target::for_device`], but PTX for one that loads nothing else.
-    #[cfg(feature = "decoder")]
+    #[cfg(feature = "gpu")]
     pub fn for_gpu(gpu: &impl crate::gpu::Gpu) -> Option<Target> {
         use crate::gpu::ImageKinds;
 

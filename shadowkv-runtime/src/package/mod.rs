@@ -29,7 +29,7 @@ mod find;
 mod image;
 mod jit_cache;
 mod open;
-#[cfg(feature = "decoder")]
+#[cfg(feature = "packages")]
 mod shipped;
 
 use std::fmt;

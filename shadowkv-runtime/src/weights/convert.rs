@@ -1,5 +1,6 @@
 //! Tensors as f32.
 
+#[cfg(feature = "gguf")]
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use half::{bf16, f16};
 
@@ -52,6 +53,7 @@ impl Tensor {
             WeightType::F32 => simple(4, |bytes| f32::from_bits(word(bytes)))?,
             WeightType::F16 => simple(2, |bytes| f16::from_bits(word(bytes) as u16).to_f32())?,
             WeightType::Bf16 => simple(2, |bytes| bf16::from_bits(word(bytes) as u16).to_f32())?,
+            #[cfg(feature = "gguf")]
             WeightType::Ggml(dtype) => {
                 let blocks = elements.div_ceil(dtype.block_size());
                 self.check_length(blocks * dtype.type_size())?;
@@ -93,7 +95,7 @@ fn word(bytes: &[u8]) -> u32 {
         .fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "gguf"))]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+#[cfg(feature = "gguf")]
 use candle_core::quantized::GgmlDType;
 
 use super::WeightType;
@@ -10,6 +11,7 @@ impl WeightType {
     /// Elements that are stored together: 1, or the block of a GGML format.
     pub fn block_elements(self) -> usize {
         match self {
+            #[cfg(feature = "gguf")]
             WeightType::Ggml(dtype) => dtype.block_size(),
             _ => 1,
         }
@@ -20,6 +22,7 @@ impl WeightType {
         match self {
             WeightType::F32 => 4,
             WeightType::F16 | WeightType::Bf16 => 2,
+            #[cfg(feature = "gguf")]
             WeightType::Ggml(dtype) => dtype.type_size(),
         }
     }
@@ -37,6 +40,7 @@ impl WeightType {
     }
 }
 
+#[cfg(feature = "gguf")]
 impl From<GgmlDType> for WeightType {
     /// Formats without blocks are what they are elsewhere.
     fn from(dtype: GgmlDType) -> WeightType {
@@ -55,12 +59,13 @@ impl fmt::Display for WeightType {
             WeightType::F32 => f.write_str("F32"),
             WeightType::F16 => f.write_str("F16"),
             WeightType::Bf16 => f.write_str("BF16"),
+            #[cfg(feature = "gguf")]
             WeightType::Ggml(dtype) => write!(f, "{dtype:?}"),
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "gguf"))]
 mod tests {
     use super::*;
 

@@ -14,13 +14,18 @@ use std::sync::Arc;
 mod convert;
 mod dtype;
 mod error;
+#[cfg(feature = "gguf")]
 mod gguf;
+#[cfg(feature = "gguf")]
 mod map;
+#[cfg(feature = "decoder")]
 mod safetensors;
 
 pub use convert::ConvertError;
 pub use error::WeightsError;
+#[cfg(feature = "gguf")]
 pub use gguf::{Gguf, Metadata};
+#[cfg(feature = "decoder")]
 pub use safetensors::Safetensors;
 
 /// Whose names the tensors have.
@@ -53,6 +58,7 @@ pub trait WeightSource: fmt::Debug + Send + Sync {
 
 /// How the elements of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WeightType {
     /// IEEE binary32.
     F32,
@@ -60,7 +66,8 @@ pub enum WeightType {
     F16,
     /// bfloat16.
     Bf16,
-    /// A block format of GGML, along the rows of a matrix.
+    /// A block format of GGML, along the rows of a matrix. Needs the feature `gguf`.
+    #[cfg(feature = "gguf")]
     Ggml(candle_core::quantized::GgmlDType),
 }
 

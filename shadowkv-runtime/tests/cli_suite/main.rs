@@ -1,5 +1,6 @@
 //! The program as its users meet it: commands, exit codes, and what it says when something is wrong.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! Files of models: weights, specs, tokenizers, the hub, the default model.
 
+#![cfg(feature = "decoder")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

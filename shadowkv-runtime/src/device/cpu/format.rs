@@ -1,7 +1,11 @@
 //! How weights are stored, and what they are as f32.
 
-use candle_core::quantized::GgmlDType;
-use candle_core::quantized::k_quants::{self, GgmlType};
+#[cfg(feature = "gguf")]
+use candle_core::quantized::{
+    GgmlDType,
+    k_quants::{self, GgmlType},
+};
+#[cfg(feature = "gguf")]
 use half::{bf16, f16};
 
 use crate::weights::WeightType;
@@ -11,6 +15,10 @@ pub(super) const BLOCK: usize = 32;
 
 /// How the elements of a matrix are stored. Formats that have products of their own are told apart from those that do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "gguf"),
+    allow(dead_code, reason = "nothing else brings weights in blocks")
+)]
 pub(super) enum Format {
     F32,
     F16,
@@ -22,19 +30,26 @@ pub(super) enum Format {
     /// Blocks of 32: an f16 scale `d`, then 32 signed bytes; `d q`.
     Q8_0,
     /// Any other block format.
+    #[cfg(feature = "gguf")]
     Other(GgmlDType),
 }
 
 impl Format {
     pub(super) fn new(dtype: WeightType) -> Format {
         match dtype {
-            WeightType::F32 | WeightType::Ggml(GgmlDType::F32) => Format::F32,
-            WeightType::F16 | WeightType::Ggml(GgmlDType::F16) => Format::F16,
-            WeightType::Bf16 | WeightType::Ggml(GgmlDType::BF16) => Format::Bf16,
-            WeightType::Ggml(GgmlDType::Q4_0) => Format::Q4_0,
-            WeightType::Ggml(GgmlDType::Q4_1) => Format::Q4_1,
-            WeightType::Ggml(GgmlDType::Q8_0) => Format::Q8_0,
-            WeightType::Ggml(other) => Format::Other(other),
+            WeightType::F32 => Format::F32,
+            WeightType::F16 => Format::F16,
+            WeightType::Bf16 => Format::Bf16,
+            #[cfg(feature = "gguf")]
+            WeightType::Ggml(dtype) => match dtype {
+                GgmlDType::F32 => Format::F32,
+                GgmlDType::F16 => Format::F16,
+                GgmlDType::BF16 => Format::Bf16,
+                GgmlDType::Q4_0 => Format::Q4_0,
+                GgmlDType::Q4_1 => Format::Q4_1,
+                GgmlDType::Q8_0 => Format::Q8_0,
+                other => Format::Other(other),
+            },
         }
     }
 
@@ -46,6 +61,7 @@ impl Format {
             Format::Q4_0 => (BLOCK, Q4_0_BYTES),
             Format::Q4_1 => (BLOCK, Q4_1_BYTES),
             Format::Q8_0 => (BLOCK, Q8_0_BYTES),
+            #[cfg(feature = "gguf")]
             Format::Other(dtype) => (dtype.block_size(), dtype.type_size()),
         }
     }
@@ -61,7 +77,9 @@ impl Format {
     /// What the address of a row must be a multiple of.
     pub(super) fn alignment(self) -> usize {
         match self {
-            Format::F32 | Format::Other(_) => 4,
+            Format::F32 => 4,
+            #[cfg(feature = "gguf")]
+            Format::Other(_) => 4,
             Format::F16 | Format::Bf16 => 2,
             // Read byte by byte.
             Format::Q4_0 | Format::Q4_1 | Format::Q8_0 => 1,
@@ -88,6 +106,7 @@ impl Format {
             Format::Q4_0 => by_block(bytes, elements, q4_0),
             Format::Q4_1 => by_block(bytes, elements, q4_1),
             Format::Q8_0 => by_block(bytes, elements, q8_0),
+            #[cfg(feature = "gguf")]
             Format::Other(dtype) => dequantise_with_candle(dtype, bytes, elements),
         }
     }
@@ -164,6 +183,7 @@ fn nibbles(bytes: &[u8], out: &mut [f32; BLOCK], value: impl Fn(u8) -> f32) {
     }
 }
 
+#[cfg(feature = "gguf")]
 fn dequantise_with_candle(dtype: GgmlDType, bytes: &[u8], elements: &mut [f32]) {
     fn of<T: GgmlType>(bytes: &[u8], elements: &mut [f32]) {
         assert!(bytes.as_ptr().cast::<T>().is_aligned());

@@ -99,6 +99,7 @@ impl Metadata {
     }
 
     /// `value`, or an error that names `key`.
+    #[cfg(feature = "decoder")]
     pub(crate) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, WeightsError> {
         value.ok_or_else(|| self.invalid(format!("it has no `{key}`")))
     }

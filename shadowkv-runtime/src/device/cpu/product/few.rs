@@ -55,6 +55,10 @@ struct Few<'a> {
     padded: usize,
     slice: Slice,
     /// Room for a row of weights.
+    #[cfg_attr(
+        not(feature = "gguf"),
+        allow(dead_code, reason = "nothing else brings such weights")
+    )]
     weights: &'a mut [f32],
     /// Room for the scales of [`MOST_WEIGHTS`] rows of weights.
     scales: &'a mut [f32],
@@ -72,6 +76,7 @@ impl WithSimd for Few<'_> {
             Format::Q4_0 => self.stored(simd, Q4_0),
             Format::Q4_1 => self.stored(simd, Q4_1),
             Format::Q8_0 => self.stored(simd, Q8_0),
+            #[cfg(feature = "gguf")]
             Format::Other(_) => self.by_row(simd),
         }
     }
@@ -106,6 +111,10 @@ impl Few<'_> {
     }
 
     /// Weights that become f32 row after row.
+    #[cfg_attr(
+        not(feature = "gguf"),
+        allow(dead_code, reason = "nothing else brings such weights")
+    )]
     #[inline(always)]
     fn by_row<S: Simd>(mut self, simd: S) {
         let weights = std::mem::take(&mut self.weights);

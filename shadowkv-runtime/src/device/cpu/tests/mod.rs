@@ -10,6 +10,8 @@ use crate::weights::{Bytes, WeightType};
 
 mod attention;
 mod elementwise;
+// Weights in blocks come from candle.
+#[cfg(feature = "gguf")]
 mod product;
 mod rope;
 
