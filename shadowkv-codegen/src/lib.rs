@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: [`spec`] -> [`plan`] -> [`emit`] -> [`compile`], and [`output`] puts the results on disk.
 //! [`verify`] proves the kernels without a GPU, [`profile`] counts what they do, and [`sass`] what their machine code holds.
-//! [`report`] is what people and programs are told about them.
+//! [`tune`] looks for better tiles. [`report`] is what people and programs are told about them.
 
 pub use shadowkv_runtime::spec;
 
@@ -15,5 +15,6 @@ pub mod profile;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod sass;
+pub mod tune;
 #[cfg(feature = "verify")]
 pub mod verify;
