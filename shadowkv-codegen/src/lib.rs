@@ -15,6 +15,7 @@ pub mod profile;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod sass;
+#[cfg(feature = "cli")]
 pub mod tune;
 #[cfg(feature = "verify")]
 pub mod verify;

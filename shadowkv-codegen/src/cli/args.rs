@@ -309,6 +309,10 @@ pub(super) struct TuneArguments {
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) judge: JudgeChoice,
 
+    /// The GPU whose clock judges.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    pub(super) gpu: u32,
+
     /// Stop looking after this time, such as 90s or 10m; what was found until then counts.
     #[arg(long, value_name = "TIME", value_parser = parse_budget)]
     pub(super) budget: Option<std::time::Duration>,

@@ -12,10 +12,16 @@ use shadowkv_codegen::report::{REPORT_SCHEMA, tuning_table};
 use shadowkv_codegen::spec::Spec;
 use shadowkv_codegen::tune::correlation::{agreement, counterpart};
 use shadowkv_codegen::tune::{
-    Entry, JudgeKind, Modelled, Progress, TUNING_FILE, TuneOptions, Tuning, report, tune,
+    Entry, JudgeKind, Modelled, Progress, TUNING_FILE, TuneError, TuneOptions, Tuning, report, tune,
 };
+#[cfg(feature = "cuda")]
+use shadowkv_codegen::tune::{Measured, judge::gpu_for};
+#[cfg(feature = "cuda")]
+use shadowkv_codegen::verify::Hardware;
 use shadowkv_codegen::verify::kernels::Layer;
 use shadowkv_runtime::files::TEMPORARY;
+#[cfg(feature = "cuda")]
+use shadowkv_runtime::gpu::{Gpu as _, cuda::CudaGpu};
 use shadowkv_runtime::nvrtc::{Arch, Nvrtc};
 
 use super::args::{Format, JudgeChoice, TuneArguments};
@@ -87,13 +93,13 @@ pub(super) fn run(arguments: &TuneArguments, terminal: &Terminal) -> Result<(), 
         .iter()
         .map(|path| Ok((path, spec(path, &overrides, terminal)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
-    check(arguments, specs.iter().map(|(_, spec)| spec))?;
     let nvrtc = compiler::open(arguments.offline, terminal).map_err(|error| {
         let message = format!(
             "{error}\nWithout a compiler there is nothing to tune; `shadowkv-codegen doctor` tells more."
         );
         Failure::new(Code::NoCompiler, message)
     })?;
+    let clock = clock(arguments, terminal)?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
     let mut report = Report {
         schema: REPORT_SCHEMA,
@@ -103,6 +109,12 @@ pub(super) fn run(arguments: &TuneArguments, terminal: &Terminal) -> Result<(), 
     };
     let mut pages = Vec::new();
     for (path, spec) in &specs {
+        if arguments.context > spec.rope.max_position {
+            terminal.note(&format!(
+                "{} has {} positions, fewer than the context: it is tuned for as many",
+                spec.name, spec.rope.max_position
+            ));
+        }
         let file = arguments.out_dir.join(&spec.name).join(TUNING_FILE);
         let mut tuning = match Tuning::read(&file, spec) {
             Ok(tuning) => tuning.unwrap_or_else(|| Tuning::new(spec)),
@@ -111,9 +123,17 @@ pub(super) fn run(arguments: &TuneArguments, terminal: &Terminal) -> Result<(), 
                 Tuning::new(spec)
             }
         };
-        for arch in archs(arguments) {
+        for arch in archs(arguments, clock.as_ref())? {
             let started = Instant::now();
-            let entry = one(spec, arch, arguments, &nvrtc, deadline, terminal)?;
+            let entry = one(
+                spec,
+                arch,
+                arguments,
+                clock.as_ref(),
+                &nvrtc,
+                deadline,
+                terminal,
+            )?;
             tuning.put(entry.clone());
             write_file(&file, tuning.to_json().as_bytes())?;
             let tuned = Tuned {
@@ -140,42 +160,86 @@ pub(super) fn run(arguments: &TuneArguments, terminal: &Terminal) -> Result<(), 
     }
 }
 
-/// Before anything is compiled.
-fn check<'a>(
-    arguments: &TuneArguments,
-    specs: impl Iterator<Item = &'a Spec>,
-) -> Result<(), Failure> {
-    for spec in specs {
-        let most = spec.rope.max_position;
-        if arguments.context > most {
-            let message = format!(
-                "{} has {most} positions (rope.max_position), fewer than the context of {}: give --context",
-                spec.name, arguments.context
-            );
-            return Err(Failure::new(Code::Usage, message));
-        }
-    }
-    if arguments.judge == JudgeChoice::Measured {
-        return Err(Failure::new(Code::Usage, "there is no GPU to measure on"));
-    }
-    Ok(())
+/// A GPU that judges, and the architecture it is.
+#[cfg(feature = "cuda")]
+struct Clock {
+    judge: Measured<Hardware<CudaGpu>>,
+    arch: Arch,
 }
 
-/// The architectures to tune for, each once, from old to new.
-fn archs(arguments: &TuneArguments) -> Vec<Arch> {
-    let mut archs = arguments.arch.clone();
-    if archs.is_empty() {
-        archs = vec![Arch::Sm80, Arch::Sm90];
+/// Without the feature `cuda` there is none.
+#[cfg(not(feature = "cuda"))]
+struct Clock {
+    judge: Modelled,
+    arch: Arch,
+}
+
+/// The GPU to measure on, if that is asked for or left open; none where it is left open and there is none.
+#[cfg(feature = "cuda")]
+fn clock(arguments: &TuneArguments, terminal: &Terminal) -> Result<Option<Clock>, Failure> {
+    let wanted = match arguments.judge {
+        JudgeChoice::Modelled => return Ok(None),
+        JudgeChoice::Measured => true,
+        JudgeChoice::Auto => false,
+    };
+    let opened = CudaGpu::open(arguments.gpu).map_err(|error| error.to_string());
+    let found = opened.and_then(|gpu| {
+        let (major, minor) = gpu.properties().compute_capability;
+        let arch = Arch::for_device(major, minor);
+        let arch = arch
+            .ok_or_else(|| format!("nothing is compiled for compute capability {major}.{minor}"))?;
+        let facts = gpu_for(arch).map_err(|error| error.to_string())?;
+        let judge = Measured::new(Hardware::new(gpu, facts.l2_bytes));
+        Ok(Clock { judge, arch })
+    });
+    match found {
+        Ok(clock) => Ok(Some(clock)),
+        Err(error) if wanted => Err(Failure::new(
+            Code::Usage,
+            format!(
+                "there is no GPU to measure on: {error}\nLet the model judge: --judge modelled"
+            ),
+        )),
+        Err(_) => {
+            terminal.note("there is no GPU to measure on: the model judges");
+            Ok(None)
+        }
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn clock(arguments: &TuneArguments, _: &Terminal) -> Result<Option<Clock>, Failure> {
+    if arguments.judge == JudgeChoice::Measured {
+        let message = "this program was built without the feature `cuda` and cannot measure: --judge modelled";
+        return Err(Failure::new(Code::Usage, message));
+    }
+    Ok(None)
+}
+
+/// The architectures to tune for, each once, from old to new: a clock's own alone.
+fn archs(arguments: &TuneArguments, clock: Option<&Clock>) -> Result<Vec<Arch>, Failure> {
+    let mut archs = arguments.arch.clone();
     archs.sort_unstable();
     archs.dedup();
-    archs
+    match clock {
+        None if archs.is_empty() => Ok(vec![Arch::Sm80, Arch::Sm90]),
+        None => Ok(archs),
+        Some(clock) if archs.is_empty() || archs == [clock.arch] => Ok(vec![clock.arch]),
+        Some(clock) => {
+            let message = format!(
+                "the GPU is {}, and measures for no other architecture: leave --arch out, or let the model judge (--judge modelled)",
+                clock.arch
+            );
+            Err(Failure::new(Code::Usage, message))
+        }
+    }
 }
 
 fn one(
     spec: &Spec,
     arch: Arch,
     arguments: &TuneArguments,
+    clock: Option<&Clock>,
     nvrtc: &Nvrtc,
     deadline: Option<Instant>,
     terminal: &Terminal,
@@ -185,13 +249,17 @@ fn one(
         arch,
         size: Layer {
             batch: arguments.batch,
-            context: arguments.context,
+            context: arguments.context.min(spec.rope.max_position),
             misses: arguments.misses,
         },
         deadline,
         jobs: arguments.jobs,
     };
-    let kind = JudgeKind::Modelled;
+    let kind = if clock.is_some() {
+        JudgeKind::Measured
+    } else {
+        JudgeKind::Modelled
+    };
     let folder = arguments.out_dir.join(&spec.name);
     let journal = folder.join(format!("{TEMPORARY}tuning-{arch}-{kind}.jsonl"));
     let count = if arguments.kernel.is_empty() {
@@ -208,8 +276,12 @@ fn one(
     };
     bar.bar
         .enable_steady_tick(std::time::Duration::from_secs(1));
-    let judge = Modelled::new(arch).map_err(shadowkv_codegen::tune::TuneError::from)?;
-    let entry = tune(spec, &judge, nvrtc, &options, &journal, &bar);
+    let entry = match clock {
+        Some(clock) => tune(spec, &clock.judge, nvrtc, &options, &journal, &bar),
+        None => Modelled::new(arch)
+            .map_err(TuneError::from)
+            .and_then(|judge| tune(spec, &judge, nvrtc, &options, &journal, &bar)),
+    };
     bar.bar.finish_and_clear();
     let entry = entry?;
     if !entry.complete {

@@ -20,12 +20,10 @@ use shadowkv_runtime::nvrtc::Arch;
 
 use super::judge::JudgeKind;
 use crate::emit::generator;
+pub use crate::output::TUNING_FILE;
 use crate::plan::{Limits, Plan, Tile, Tiles};
 use crate::spec::Spec;
 use crate::verify::kernels::Layer;
-
-/// Name of the file in a package's folder.
-pub const TUNING_FILE: &str = "tuning.json";
 
 /// Version of the file; it changes when a field changes its meaning or goes.
 pub const TUNING_SCHEMA: u32 = 1;

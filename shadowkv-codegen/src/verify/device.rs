@@ -82,6 +82,27 @@ pub trait Device {
     ) -> Result<Observed, DeviceError>;
 }
 
+/// A device with a clock.
+pub trait Stopwatch: Device {
+    /// Bytes of its cache.
+    fn cache_bytes(&self) -> u64;
+
+    /// Launches the kernel once for each of `parameters` in turn, `warm_up` times and then `launches` times, and tells the
+    /// seconds that each of the latter took on the device.
+    ///
+    /// # Errors
+    ///
+    /// A launch that is refused or fails.
+    fn time(
+        &mut self,
+        kernel: &Self::Kernel,
+        dims: LaunchDims,
+        parameters: &[Vec<u8>],
+        warm_up: u32,
+        launches: u32,
+    ) -> Result<Vec<f64>, DeviceError>;
+}
+
 /// What a device saw of one launch.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {

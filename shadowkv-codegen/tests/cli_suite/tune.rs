@@ -6,9 +6,11 @@ use crate::support::Workplace;
 
 const FILE: &str = "kernels-generated/small/tuning.json";
 
-const TUNE: [&str; 8] = [
+const TUNE: [&str; 10] = [
     "tune",
     "small.yaml",
+    "--judge",
+    "modelled",
     "--arch",
     "sm_80",
     "--kernel",
@@ -77,6 +79,8 @@ fn packages_are_generated_from_it_and_checked_against_it() {
     let tune = [
         "tune",
         "small.yaml",
+        "--judge",
+        "modelled",
         "--arch",
         "sm_80",
         "--kernel",
@@ -173,6 +177,8 @@ fn wrong_usage_is_refused() {
         &[
             "tune",
             "small.yaml",
+            "--judge",
+            "modelled",
             "--arch",
             "sm_120",
             "--kernel",
@@ -181,6 +187,7 @@ fn wrong_usage_is_refused() {
         2,
     )
     .says("the model knows no GPU of sm_120");
-    work.run(&["tune", "small.yaml", "--context", "2000000"], 2)
-        .says("--context");
+    // There may be a GPU, but none of that number.
+    let measured = ["tune", "small.yaml", "--judge", "measured", "--gpu", "99"];
+    work.run(&measured, 2).says("--judge modelled");
 }

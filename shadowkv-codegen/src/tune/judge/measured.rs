@@ -5,7 +5,7 @@ use shadowkv_runtime::cost::Limiter;
 use super::{Compiled, Figure, Judge, JudgeError, JudgeKind, launch, met};
 use crate::plan::KernelPlan;
 use crate::verify::case::Case;
-use crate::verify::device::{Backend, Device, DeviceError};
+use crate::verify::device::{Backend, Stopwatch};
 use crate::verify::kernels::Layer;
 use crate::verify::random::hash;
 use crate::verify::{VerifyOptions, run, verify};
@@ -25,27 +25,6 @@ const MOST_COPIES: u64 = 16;
 
 /// Memory that all copies may take, bytes.
 const MOST_BYTES: u64 = 24 << 30;
-
-/// A device with a clock.
-pub trait Stopwatch: Device {
-    /// Bytes of its cache.
-    fn cache_bytes(&self) -> u64;
-
-    /// Launches the kernel once for each of `parameters` in turn, `warm_up` times and then `launches` times, and tells the
-    /// seconds that each of the latter took on the device.
-    ///
-    /// # Errors
-    ///
-    /// A launch that is refused or fails.
-    fn time(
-        &mut self,
-        kernel: &Self::Kernel,
-        dims: shadowkv_runtime::manifest::LaunchDims,
-        parameters: &[Vec<u8>],
-        warm_up: u32,
-        launches: u32,
-    ) -> Result<Vec<f64>, DeviceError>;
-}
 
 /// Times kernels on devices of a backend.
 #[derive(Clone, Debug)]

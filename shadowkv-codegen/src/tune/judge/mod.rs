@@ -19,7 +19,7 @@ use crate::verify::kernels::{Layer, LayerSketch, Purpose, Subject, Target, subje
 mod measured;
 mod modelled;
 
-pub use measured::{MEASURED_ERROR, Measured, Stopwatch};
+pub use measured::{MEASURED_ERROR, Measured};
 pub use modelled::Modelled;
 pub(super) use modelled::planned;
 
