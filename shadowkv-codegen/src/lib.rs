@@ -10,6 +10,7 @@
 //! | PTX and machine code, with what they take | [`compile::compile`] |
 //! | the whole of it in a build script | [`Builder`] |
 //! | what a kernel's machine code holds | [`sass`] |
+//! | better tiles than the default ones | `tune` |
 //! | proof on an emulated GPU, and counts | `verify`, `profile` (feature `verify`) |
 //! | what people and programs are told | `report` (feature `cli`) |
 //!
@@ -44,7 +45,7 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `verify` | `verify` and `profile`, and with them the emulator |
-//! | `cli` | the program, `report`, and `verify` |
+//! | `cli` | the program, `report`, `tune`, and `verify` |
 
 pub use builder::{BuildError, Builder, Generated};
 pub use shadowkv_runtime::spec;
@@ -59,5 +60,7 @@ pub mod profile;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod sass;
+#[cfg(feature = "cli")]
+pub mod tune;
 #[cfg(feature = "verify")]
 pub mod verify;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::counters::{Counters, Site};
-use crate::exec::{self, Context};
+use crate::exec::{self, Context, Sample};
 use crate::finding::Finding;
 use crate::memory::page::PAGE;
 use crate::memory::space::{AddressSpace, Allocation, Lookup};
@@ -163,6 +163,7 @@ pub struct Device {
     modules: BTreeMap<u64, Vec<Allocation>>,
     workers: usize,
     most_instructions: u64,
+    sample: Sample,
 }
 
 impl Device {
@@ -174,6 +175,7 @@ impl Device {
             modules: BTreeMap::new(),
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             most_instructions: 4_000_000_000,
+            sample: Sample::All,
         }
     }
 
@@ -188,6 +190,14 @@ impl Device {
     #[must_use]
     pub fn with_most_instructions(mut self, instructions: u64) -> Device {
         self.most_instructions = instructions;
+        self
+    }
+
+    /// Runs of every launch no more than `blocks` blocks, spread evenly over the grid, and leaves the others out: what the
+    /// launch costs can be told from them, what it computes cannot. The report counts the blocks that ran.
+    #[must_use]
+    pub fn with_most_blocks(mut self, blocks: u32) -> Device {
+        self.sample = Sample::AtMost(blocks);
         self
     }
 
@@ -431,6 +441,7 @@ impl Device {
             tensor: self.model.tensor(),
             most_instructions: self.most_instructions,
             resident_blocks: self.model.resident_blocks(threads, shared_bytes),
+            sample: self.sample,
         };
         let live: Vec<&Allocation> = self
             .space

@@ -20,13 +20,17 @@ use std::sync::OnceLock;
 use shadowkv_codegen::emit::{Package, emit};
 use shadowkv_codegen::plan::Plan;
 use shadowkv_codegen::spec::Spec;
+use shadowkv_codegen::tune::file::plan_with;
 use shadowkv_runtime::nvdisasm::{Nvdisasm, NvdisasmOptions};
-use shadowkv_runtime::nvrtc::{Nvrtc, NvrtcOptions};
+use shadowkv_runtime::nvrtc::{Arch, Nvrtc, NvrtcOptions};
 
 pub mod random;
 
 /// Folder of the specs that people use, below the repository's root.
 pub const SHIPPED: &str = "model-specs";
+
+/// Folder of the checked-in packages, below the repository's root.
+pub const PACKAGES: &str = "kernels-generated";
 
 /// Folder of the specs at the edges of what is allowed, below the repository's root.
 pub const ODD: &str = "tests/specs";
@@ -46,12 +50,18 @@ impl Case {
         &self.spec.name
     }
 
-    /// Its plan with the default tiles.
+    /// Its plan: with the tiles of its tuning file where one is checked in, which must be one that may be used.
     pub fn plan(&self) -> Plan {
-        Plan::heuristic(&self.spec).unwrap_or_else(|error| panic!("{}: {error}", self.file))
+        let folder = root().join(PACKAGES).join(self.name());
+        let (plan, refused) = plan_with(&self.spec, &folder, Arch::Sm80)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.file));
+        if let Some(refused) = refused {
+            panic!("{refused}");
+        }
+        plan
     }
 
-    /// Its package with the default tiles.
+    /// Its package.
     pub fn package(&self) -> Package {
         emit(&self.plan()).unwrap_or_else(|error| panic!("{}: {error}", self.file))
     }

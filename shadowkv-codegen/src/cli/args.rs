@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shadowkv_codegen::output::FileKind;
 use shadowkv_codegen::spec::limits::MAX_POSITION;
+use shadowkv_codegen::tune::{DEFAULT_SIZE, parse_budget};
 use shadowkv_runtime::nvrtc::Arch;
 
 const EXIT_CODES: &str = "\
@@ -85,6 +86,8 @@ pub(super) enum Command {
     Verify(VerifyArguments),
     /// Count what the kernels of a spec move at the size of a model, on an emulated GPU.
     Profile(ProfileArguments),
+    /// Look for better tiles than the default ones, and keep them beside the kernels.
+    Tune(TuneArguments),
     /// Count what the kernels' machine code holds: tensor instructions, widths of accesses, local memory.
     Sass(SassArguments),
     /// Write a spec from the config.json of a Hugging Face model.
@@ -140,6 +143,10 @@ pub(super) struct GenerateArguments {
     /// Compilations at a time; as many as there are processors unless given.
     #[arg(short, long, value_name = "N")]
     pub(super) jobs: Option<NonZeroUsize>,
+
+    /// Tiles: those of <out-dir>/<name>/tuning.json for the first of the architectures, or the default ones.
+    #[arg(long, value_enum, value_name = "TILES", default_value = "tuned")]
+    pub(super) tiles: TilesChoice,
 
     /// Write nothing: compare with what lies on disk and fail if it differs. Compiles nothing.
     #[arg(long, conflicts_with = "no_compile")]
@@ -279,6 +286,92 @@ pub(super) struct ProfileArguments {
     /// How the profile is printed.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: ProfileFormat,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_long_help = "For every kernel: all valid tiles are ranked by their plans, the most promising compiled, the better half of these judged, and the fastest replaces the default if it gains more than the judge's stated error and passes the kernel's cases on the emulated GPU. What is found goes to <out-dir>/<name>/tuning.json, which the default command plans from. A run that was killed goes on where it was.\n\nExamples:\n  shadowkv-codegen tune model-specs/glm4.yaml\n  shadowkv-codegen tune model-specs/*.yaml --arch sm_80,sm_90 --judge modelled --budget 1h\n  shadowkv-codegen tune my.yaml --kernel key_gram --report tuning.html"
+)]
+pub(super) struct TuneArguments {
+    /// Spec files.
+    #[arg(value_name = "SPEC", required = true)]
+    pub(super) specs: Vec<PathBuf>,
+
+    /// A kernel to tune, or several with commas; all unless given.
+    #[arg(short, long, value_name = "KERNEL", value_delimiter = ',')]
+    pub(super) kernel: Vec<String>,
+
+    /// What to tune for: sm_80, sm_90, or both with commas; the GPU's own where a clock judges, both otherwise.
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    pub(super) arch: Vec<Arch>,
+
+    /// Who tells what a tile costs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) judge: JudgeChoice,
+
+    /// The GPU whose clock judges.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    pub(super) gpu: u32,
+
+    /// Stop looking after this time, such as 90s or 10m; what was found until then counts.
+    #[arg(long, value_name = "TIME", value_parser = parse_budget)]
+    pub(super) budget: Option<std::time::Duration>,
+
+    /// Tokens of each sequence.
+    #[arg(long, value_name = "TOKENS", default_value_t = DEFAULT_SIZE.context, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_POSITION)))]
+    pub(super) context: u32,
+
+    /// Sequences of a decode step.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SIZE.batch, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) batch: u32,
+
+    /// Selected chunks that are not resident, in per cent.
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_SIZE.misses, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(super) misses: u32,
+
+    /// Folder that holds one folder per spec.
+    #[arg(short, long, value_name = "DIR", default_value = "kernels-generated")]
+    pub(super) out_dir: PathBuf,
+
+    /// Also write a page with a picture of every kernel's candidates.
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+
+    /// Set a field of every spec; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+
+    /// Compilations, and candidates, at a time; as many as there are processors unless given.
+    #[arg(short, long, value_name = "N")]
+    pub(super) jobs: Option<NonZeroUsize>,
+
+    /// Download nothing, even if there is no NVRTC.
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: Format,
+}
+
+/// Who judges tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum JudgeChoice {
+    /// A GPU's clock where there is a GPU, the model otherwise.
+    Auto,
+    /// A GPU's clock.
+    Measured,
+    /// The model, from what the emulated GPU counts.
+    Modelled,
+}
+
+/// Which tiles a package is planned with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TilesChoice {
+    /// Those of tuning.json beside the package's kernels, where it has any for the architecture.
+    Tuned,
+    /// The default ones.
+    Heuristic,
 }
 
 #[derive(Args, Debug)]

@@ -8,6 +8,7 @@ use shadowkv_codegen::output::OutputError;
 use shadowkv_codegen::plan::PlanError;
 use shadowkv_codegen::profile::ProfileError;
 use shadowkv_codegen::report::InspectionError;
+use shadowkv_codegen::tune::TuneError;
 use shadowkv_codegen::verify::VerifyError;
 
 /// Exit codes, as `--help` lists them.
@@ -95,6 +96,19 @@ impl From<EmitError> for Failure {
 impl From<InspectionError> for Failure {
     fn from(error: InspectionError) -> Failure {
         Failure::new(Code::Usage, error)
+    }
+}
+
+impl From<TuneError> for Failure {
+    fn from(error: TuneError) -> Failure {
+        match error {
+            TuneError::Plan(error) => error.into(),
+            TuneError::Emit(error) => error.into(),
+            TuneError::Output(error) => error.into(),
+            TuneError::NoKernel => Failure::new(Code::Defect, error),
+            TuneError::Heuristic { .. } => Failure::new(Code::Wrong, error),
+            _ => Failure::new(Code::Usage, error),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &GenerateArguments, terminal: &Terminal) -> Result<
         );
         return Err(Failure::new(Code::Usage, message));
     }
-    let prepared = prepare(&arguments.specs, &arguments.set, terminal)?;
+    let prepared = prepare(arguments, terminal)?;
     if arguments.check {
         return check::run(&prepared, arguments, terminal);
     }

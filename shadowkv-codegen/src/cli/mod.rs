@@ -16,6 +16,7 @@ mod profile;
 mod sass;
 mod small;
 mod terminal;
+mod tune;
 mod verify;
 
 use args::{Arguments, Command};
@@ -50,6 +51,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<(), Failure> {
         Some(Command::Inspect(inspect)) => inspect::run(inspect, terminal),
         Some(Command::Verify(verify)) => verify::run(verify, terminal),
         Some(Command::Profile(profile)) => profile::run(profile, terminal),
+        Some(Command::Tune(tune)) => tune::run(tune, terminal),
         Some(Command::Sass(sass)) => sass::run(sass, terminal),
         Some(Command::Import(import)) => small::import(import, terminal),
         Some(Command::Schema) => small::schema(),

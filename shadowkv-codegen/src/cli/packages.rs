@@ -7,8 +7,9 @@ use clap::CommandFactory as _;
 use shadowkv_codegen::emit::{Package, emit};
 use shadowkv_codegen::plan::Plan;
 use shadowkv_codegen::spec::{Override, Spec, SpecError};
+use shadowkv_codegen::tune::file::plan_with;
 
-use super::args::Arguments;
+use super::args::{Arguments, GenerateArguments, TilesChoice};
 use super::failure::{Code, Failure};
 use super::terminal::{self, Terminal};
 
@@ -22,15 +23,15 @@ pub(super) struct Prepared {
 
 /// Reads, plans and emits every spec; tells about all that cannot be used, not only the first.
 pub(super) fn prepare(
-    specs: &[PathBuf],
-    set: &[String],
+    arguments: &GenerateArguments,
     terminal: &Terminal,
 ) -> Result<Vec<Prepared>, Failure> {
-    let overrides = overrides(set, terminal)?;
+    let specs = &arguments.specs;
+    let overrides = overrides(&arguments.set, terminal)?;
     let mut prepared = Vec::new();
     let mut worst: Option<Code> = None;
     for path in specs {
-        match prepare_one(path, &overrides, terminal) {
+        match prepare_one(path, &overrides, arguments, terminal) {
             Ok(package) => prepared.push(package),
             Err(failure) => {
                 if let Some(message) = failure.message {
@@ -60,20 +61,28 @@ pub(super) fn prepare(
     Ok(prepared)
 }
 
-/// Reads and plans one spec; what is wrong with a spec is said here.
-pub(super) fn plan(
+/// Reads one spec; what is wrong with it is said here.
+pub(super) fn spec(
     path: &Path,
     overrides: &[Override],
     terminal: &Terminal,
-) -> Result<Plan, Failure> {
-    let spec = Spec::load(path, overrides).map_err(|error| {
+) -> Result<Spec, Failure> {
+    Spec::load(path, overrides).map_err(|error| {
         terminal::report(&error.render(terminal.colour_messages()));
         if let SpecError::Read { .. } = error {
             suggest_command(path);
         }
         Failure::said(Code::Usage)
-    })?;
-    Ok(Plan::heuristic(&spec)?)
+    })
+}
+
+/// Reads one spec and plans it with the default tiles.
+pub(super) fn plan(
+    path: &Path,
+    overrides: &[Override],
+    terminal: &Terminal,
+) -> Result<Plan, Failure> {
+    Ok(Plan::heuristic(&spec(path, overrides, terminal)?)?)
 }
 
 /// The values of `--set`.
@@ -88,9 +97,22 @@ pub(super) fn overrides(set: &[String], terminal: &Terminal) -> Result<Vec<Overr
 fn prepare_one(
     path: &Path,
     overrides: &[Override],
+    arguments: &GenerateArguments,
     terminal: &Terminal,
 ) -> Result<Prepared, Failure> {
-    let plan = plan(path, overrides, terminal)?;
+    let spec = spec(path, overrides, terminal)?;
+    // The sources are one set for all architectures; the first, which is the oldest, is whose tiles they have.
+    let plan = match (arguments.tiles, arguments.archs().first()) {
+        (TilesChoice::Tuned, Some(arch)) => {
+            let folder = arguments.out_dir.join(&spec.name);
+            let (plan, refused) = plan_with(&spec, &folder, *arch)?;
+            if let Some(refused) = refused {
+                terminal.warning(&format!("{refused}; the default tiles are used"));
+            }
+            plan
+        }
+        _ => Plan::heuristic(&spec)?,
+    };
     let package = emit(&plan)?;
     Ok(Prepared {
         path: path.to_owned(),

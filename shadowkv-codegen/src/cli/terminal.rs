@@ -92,6 +92,16 @@ impl Terminal {
         }
     }
 
+    /// A bar as [`Terminal::progress`] has it, with the time that is left.
+    pub(super) fn long_progress(&self, doing: &str, length: u64) -> ProgressBar {
+        let bar = self.progress(doing, length);
+        let template = format!("{doing} [{{bar:30}}] {{pos}}/{{len}} eta {{eta}} {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar
+    }
+
     /// A bar of `length` steps behind the word for what is being done; hidden where nobody would see it move.
     pub(super) fn progress(&self, doing: &str, length: u64) -> ProgressBar {
         let target = if self.quiet {

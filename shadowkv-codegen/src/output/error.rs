@@ -49,7 +49,7 @@ pub enum OutputError {
 
 impl OutputError {
     /// The error of a failed operation.
-    pub(super) fn new(operation: &'static str, path: &Path, source: io::Error) -> OutputError {
+    pub(crate) fn new(operation: &'static str, path: &Path, source: io::Error) -> OutputError {
         use io::ErrorKind::{
             FileTooLarge, IsADirectory, NotADirectory, PermissionDenied, QuotaExceeded,
             ReadOnlyFilesystem, StorageFull,

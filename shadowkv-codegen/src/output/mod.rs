@@ -30,6 +30,9 @@ pub use check::{Difference, check_files};
 pub use error::OutputError;
 pub use write::{Written, write_file, write_files};
 
+/// Name of the tuning file in a package's folder: not generated, but what is generated follows from it.
+pub const TUNING_FILE: &str = "tuning.json";
+
 /// A kind of file that a package consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,7 +8,7 @@ use std::path::Path;
 use shadowkv_runtime::manifest::Manifest;
 use shadowkv_runtime::package::BINARIES_FILE;
 
-use super::{Extent, FileKind, OutputError, is_arch};
+use super::{Extent, FileKind, OutputError, TUNING_FILE, is_arch};
 use crate::emit::{LAUNCHERS_FILE, MANIFEST_FILE};
 
 /// How the first line of every emitted source begins.
@@ -56,6 +56,8 @@ pub(super) fn scan(folder: &Path, extent: &Extent) -> Result<Vec<Found>, OutputE
                     owned: kind,
                 }
             }));
+        } else if name == TUNING_FILE {
+            // Of this program, and not generated: what is generated follows from it.
         } else if !name.starts_with(super::write::TEMPORARY) {
             let owned = source_kind(&path, &name)?;
             found.push(Found { path: name, owned });

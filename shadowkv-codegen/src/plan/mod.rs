@@ -23,7 +23,7 @@ pub use kernels::{
     SpanAttentionTile, StoreExactTile,
 };
 pub use sizes::SIZES;
-pub use tiles::{Limits, Tiles};
+pub use tiles::{Limits, Tile, Tiles};
 
 /// Chunks of one softmax partial sum of `landmark_score`. Not a tile: the order of the sums, and with it every score,
 /// must not depend on tuning.
@@ -168,6 +168,34 @@ impl Plan {
     pub fn new(spec: &Spec, tiles: &Tiles, limits: &Limits) -> Result<Plan, PlanError> {
         let kernels = KERNELS
             .iter()
+            .filter(|definition| spec.decoder.is_some() || !definition.of_decoder)
+            .map(|definition| (definition.plan)(spec, tiles))
+            .collect::<Result<Vec<_>, _>>()?;
+        for kernel in &kernels {
+            limits.check(kernel)?;
+        }
+        Ok(Plan {
+            spec: spec.clone(),
+            constants: spec_constants(spec),
+            kernels,
+        })
+    }
+
+    /// Plans the kernel called `name` alone: what [`Plan::new`] would say of it, whatever the tiles of the others. A plan
+    /// without kernels if `spec` has none of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] if its tile is impossible or needs more than a block may have.
+    pub fn of_kernel(
+        spec: &Spec,
+        tiles: &Tiles,
+        limits: &Limits,
+        name: &str,
+    ) -> Result<Plan, PlanError> {
+        let kernels = KERNELS
+            .iter()
+            .filter(|definition| definition.name == name)
             .filter(|definition| spec.decoder.is_some() || !definition.of_decoder)
             .map(|definition| (definition.plan)(spec, tiles))
             .collect::<Result<Vec<_>, _>>()?;

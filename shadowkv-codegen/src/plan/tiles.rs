@@ -1,6 +1,9 @@
 //! Tile choices as data, and the limits they must fit.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::kernels::{
     ChunkLandmarksTile, EmbedTile, FoldChunkTile, GatherValuesTile, KeyGramTile, KeyProjectTile,
@@ -54,6 +57,9 @@ impl Limits {
         Ok(())
     }
 }
+
+/// The tile of one kernel, by field: what its own type says, as data.
+pub type Tile = BTreeMap<String, u32>;
 
 /// One tile choice per kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,5 +129,21 @@ impl Tiles {
             fold_chunk: FoldChunkTile::heuristic(spec),
             sample: SampleTile::heuristic(spec),
         }
+    }
+
+    /// The tile of the kernel called `kernel`, by field; `None` if there is no such kernel.
+    pub fn tile(&self, kernel: &str) -> Option<Tile> {
+        let mut tiles = serde_json::to_value(self).ok()?;
+        serde_json::from_value(tiles.get_mut(kernel)?.take()).ok()
+    }
+
+    /// These tiles with another one for the kernel called `kernel`; `None` if there is no such kernel, or its tile has other
+    /// fields. Whether the kernel can honour the values, [`Plan::new`](super::Plan::new) says.
+    pub fn with_tile(&self, kernel: &str, tile: &Tile) -> Option<Tiles> {
+        let Ok(Value::Object(mut tiles)) = serde_json::to_value(self) else {
+            return None;
+        };
+        *tiles.get_mut(kernel)? = serde_json::to_value(tile).ok()?;
+        serde_json::from_value(tiles.into()).ok()
     }
 }

@@ -6,6 +6,7 @@ mod inspection;
 mod kernels;
 mod profile;
 mod sass;
+mod tuning;
 mod verification;
 
 pub use inspection::{
@@ -16,6 +17,7 @@ pub use profile::{
     access_table, byte_table, line_table, profile_markdown, profile_text, resource_table,
 };
 pub use sass::sass_table;
+pub use tuning::{tile, tuning_table};
 pub use verification::{case_failure, verification_table};
 
 /// Version of every JSON document this program prints; it changes when a field changes its meaning or goes.

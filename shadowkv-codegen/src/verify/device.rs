@@ -82,6 +82,27 @@ pub trait Device {
     ) -> Result<Observed, DeviceError>;
 }
 
+/// A device with a clock.
+pub trait Stopwatch: Device {
+    /// Bytes of its cache.
+    fn cache_bytes(&self) -> u64;
+
+    /// Launches the kernel once for each of `parameters` in turn, `warm_up` times and then `launches` times, and tells the
+    /// seconds that each of the latter took on the device.
+    ///
+    /// # Errors
+    ///
+    /// A launch that is refused or fails.
+    fn time(
+        &mut self,
+        kernel: &Self::Kernel,
+        dims: LaunchDims,
+        parameters: &[Vec<u8>],
+        warm_up: u32,
+        launches: u32,
+    ) -> Result<Vec<f64>, DeviceError>;
+}
+
 /// What a device saw of one launch.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -128,6 +149,8 @@ pub struct Finding {
 /// What launches cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
+    /// Blocks that ran.
+    pub blocks: u64,
     /// Bytes of device memory that loads asked for.
     pub read_bytes: u64,
     /// Bytes of device memory that stores wrote.
@@ -144,6 +167,8 @@ pub struct Counters {
     pub sectors: u64,
     /// Sectors that the same bytes would touch if they lay side by side.
     pub ideal_sectors: u64,
+    /// Sectors fetched from L2: more than touched where an asynchronous copy splits them.
+    pub l2_sectors: u64,
     /// Passes of shared memory.
     pub wavefronts: u64,
     /// Passes that the same accesses would take without a bank conflict.
@@ -165,6 +190,7 @@ impl Counters {
     /// Adds another launch.
     pub fn add(&mut self, other: &Counters) {
         let Counters {
+            blocks,
             read_bytes,
             written_bytes,
             unique_read_bytes,
@@ -173,12 +199,14 @@ impl Counters {
             host_written_bytes,
             sectors,
             ideal_sectors,
+            l2_sectors,
             wavefronts,
             ideal_wavefronts,
             warp_instructions,
             tensor_instructions,
             tensor_flops,
         } = other;
+        self.blocks += blocks;
         self.read_bytes += read_bytes;
         self.written_bytes += written_bytes;
         self.unique_read_bytes += unique_read_bytes;
@@ -187,6 +215,7 @@ impl Counters {
         self.host_written_bytes += host_written_bytes;
         self.sectors += sectors;
         self.ideal_sectors += ideal_sectors;
+        self.l2_sectors += l2_sectors;
         self.wavefronts += wavefronts;
         self.ideal_wavefronts += ideal_wavefronts;
         self.warp_instructions += warp_instructions;

@@ -16,18 +16,30 @@ const MOST_INSTRUCTIONS: u64 = 2_000_000_000;
 pub struct EmulatedGpu {
     model: GpuModel,
     workers: usize,
+    most_blocks: Option<u32>,
 }
 
 impl EmulatedGpu {
     /// GPUs of a model, each of which runs on one thread: cases run side by side.
     pub fn new(model: GpuModel) -> EmulatedGpu {
-        EmulatedGpu { model, workers: 1 }
+        EmulatedGpu {
+            model,
+            workers: 1,
+            most_blocks: None,
+        }
     }
 
     /// Runs every launch on `workers` threads. What comes out does not depend on it.
     #[must_use]
     pub fn with_workers(mut self, workers: usize) -> EmulatedGpu {
         self.workers = workers;
+        self
+    }
+
+    /// Runs of every launch `blocks` blocks at most, spread evenly: enough to tell what it costs, not what it computes.
+    #[must_use]
+    pub fn with_most_blocks(mut self, blocks: u32) -> EmulatedGpu {
+        self.most_blocks = Some(blocks);
         self
     }
 
@@ -59,6 +71,10 @@ impl Backend for EmulatedGpu {
         let device = emulator::Device::new(self.model.clone())
             .with_workers(self.workers)
             .with_most_instructions(MOST_INSTRUCTIONS);
+        let device = match self.most_blocks {
+            Some(blocks) => device.with_most_blocks(blocks),
+            None => device,
+        };
         Ok(EmulatedDevice { device })
     }
 }
@@ -139,6 +155,7 @@ fn counters(counted: &emulator::Counters) -> Counters {
         total, unique, mix, ..
     } = counted;
     Counters {
+        blocks: counted.blocks,
         read_bytes: total.device_read_bytes,
         written_bytes: total.device_written_bytes,
         unique_read_bytes: unique.device_read_bytes,
@@ -147,6 +164,7 @@ fn counters(counted: &emulator::Counters) -> Counters {
         host_written_bytes: total.host_written_bytes,
         sectors: total.sectors,
         ideal_sectors: total.ideal_sectors,
+        l2_sectors: total.l2_sectors,
         wavefronts: total.wavefronts,
         ideal_wavefronts: total.ideal_wavefronts,
         warp_instructions: total.warps,

@@ -278,7 +278,7 @@ impl From<Misjudged> for Mismatch {
 }
 
 /// Bytes of an argument, after the manifest's shape.
-fn bytes_of(argument: &Argument, sizes: &Sizes) -> Result<u64, RunError> {
+pub(super) fn bytes_of(argument: &Argument, sizes: &Sizes) -> Result<u64, RunError> {
     let mut bytes = argument.dtype.bytes();
     for extent in &argument.shape {
         let extent = extent.eval(sizes).map_err(|source| RunError::Size {

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | verify a package | [`verify`] |
 //! | without a GPU | [`EmulatedGpu`] |
+//! | on a real one | [`Hardware`], with the feature `cuda` |
 //! | put another GPU behind it | [`device`] |
 //! | add a kernel | [`kernels`], [`oracle`] |
 
@@ -29,6 +30,8 @@ pub mod device;
 mod emulated;
 #[cfg(test)]
 mod fake;
+#[cfg(feature = "cuda")]
+mod hardware;
 pub mod inputs;
 pub mod kernels;
 mod memory;
@@ -49,6 +52,8 @@ use crate::compile::CompiledKernel;
 use crate::plan::{KernelPlan, Plan};
 use device::Backend;
 pub use emulated::EmulatedGpu;
+#[cfg(feature = "cuda")]
+pub use hardware::{Hardware, HardwareDevice};
 use kernels::{Purpose, Sketch, Subject, Target, subject};
 use random::hash;
 pub use report::{CaseReport, KernelVerification, LeastWork, Verification};

@@ -8,7 +8,7 @@ use shadowkv_runtime::manifest::{EvalError, GeometryError, LaunchDims};
 use super::case::{Case, Expected};
 use super::compare::Mismatch;
 use super::device::{Counters, Device, DeviceError, Finding, Observed};
-use super::memory::Memory;
+use super::memory::{self, Memory};
 use crate::plan::KernelPlan;
 
 /// What became of one case.
@@ -70,6 +70,34 @@ pub fn measure<D: Device>(
     let started = Instant::now();
     let observed = device.launch(kernel, dims, &memory.parameters)?;
     Ok(Some((dims, observed, started.elapsed().as_secs_f64())))
+}
+
+/// Allocates and fills the arguments of `case` on `device`, and gives the kernel's one parameter, the argument struct.
+///
+/// # Errors
+///
+/// [`RunError`] if the case does not fit the kernel, or the device its memory.
+pub fn parameters<D: Device>(
+    device: &mut D,
+    plan: &KernelPlan,
+    case: &Case,
+) -> Result<Vec<u8>, RunError> {
+    Ok(Memory::new(device, plan, case)?.parameters)
+}
+
+/// Bytes of memory that the arguments of `case` take.
+///
+/// # Errors
+///
+/// [`RunError::Size`] if an extent has no value.
+pub fn bytes(plan: &KernelPlan, case: &Case) -> Result<u64, RunError> {
+    let memory = plan
+        .arguments
+        .iter()
+        .filter(|argument| argument.memory.is_some());
+    memory
+        .map(|argument| memory::bytes_of(argument, &case.sizes))
+        .sum()
 }
 
 /// Runs `case` of the kernel `plan` (ready as `kernel`) on `device`, and compares what comes out.

@@ -18,4 +18,5 @@ mod output;
 mod profile;
 mod sass;
 mod support;
+mod tune;
 mod verify;

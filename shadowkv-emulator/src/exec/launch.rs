@@ -35,7 +35,7 @@ pub(crate) fn run<'a>(
     lookup: &'a (dyn Fn(u64) -> Lookup<'a> + Sync),
     workers: usize,
 ) -> Outcome {
-    let blocks = context.blocks() as u32;
+    let blocks = context.sample.count(context.blocks());
     let workers = if context.program.communicates {
         1
     } else {
@@ -106,12 +106,12 @@ pub(crate) fn run<'a>(
 }
 
 impl Worker<'_> {
-    /// Every `step`-th block from `first` on, one after the other.
+    /// Every `step`-th of the `blocks` blocks that run, from `first` on, one after the other.
     fn share(&mut self, first: u32, step: u32, blocks: u32) {
         let mut team = Team::new(self.context);
         let mut number = first;
         while number < blocks {
-            team.start(self.context, number);
+            team.start(self.context, self.context.block_number(number));
             if self.run_block(&mut team) == Turn::Failed {
                 return;
             }
@@ -132,7 +132,7 @@ impl Worker<'_> {
         loop {
             while teams.len() < at_once as usize && next < blocks {
                 let mut team = spare.pop().unwrap_or_else(|| Team::new(self.context));
-                team.start(self.context, next);
+                team.start(self.context, self.context.block_number(next));
                 teams.push(team);
                 next += 1;
             }

@@ -62,6 +62,34 @@ pub(crate) struct Context<'a> {
     pub(crate) most_instructions: u64,
     /// Blocks that are at work at a time where they communicate.
     pub(crate) resident_blocks: u32,
+    pub(crate) sample: Sample,
+}
+
+/// Which blocks of a grid run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sample {
+    /// All.
+    #[default]
+    All,
+    /// So many at most, spread evenly over their numbers.
+    AtMost(u32),
+}
+
+impl Sample {
+    /// How many of `blocks` blocks run.
+    fn count(self, blocks: u64) -> u32 {
+        match self {
+            Sample::All => blocks as u32,
+            Sample::AtMost(most) => blocks.min(most.max(1).into()) as u32,
+        }
+    }
+
+    /// Number of the `index`-th block that runs, of `blocks` blocks.
+    fn number(self, index: u32, blocks: u64) -> u32 {
+        let count = u64::from(self.count(blocks));
+        // The middle of each of `count` equal stretches; with all of them, the block itself.
+        ((2 * u64::from(index) + 1) * blocks / (2 * count)) as u32
+    }
 }
 
 impl Context<'_> {
@@ -75,6 +103,11 @@ impl Context<'_> {
 
     pub(crate) fn blocks(&self) -> u64 {
         self.grid.iter().map(|&blocks| u64::from(blocks)).product()
+    }
+
+    /// Number of the `index`-th block that runs.
+    pub(crate) fn block_number(&self, index: u32) -> u32 {
+        self.sample.number(index, self.blocks())
     }
 
     /// Coordinates of block `number`.
@@ -168,5 +201,23 @@ fn now<'n>(block: &'n Block, warp: &'n Warp) -> Now<'n> {
         interval: warp.interval,
         lane: 0,
         clocks: [&block.clock, &warp.clock],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sample;
+
+    #[test]
+    fn a_sample_is_spread_evenly_and_all_are_all() {
+        let numbers = |sample: Sample, blocks: u64| -> Vec<u32> {
+            (0..sample.count(blocks))
+                .map(|index| sample.number(index, blocks))
+                .collect()
+        };
+        assert_eq!(numbers(Sample::All, 5), [0, 1, 2, 3, 4]);
+        assert_eq!(numbers(Sample::AtMost(9), 5), [0, 1, 2, 3, 4]);
+        assert_eq!(numbers(Sample::AtMost(4), 100), [12, 37, 62, 87]);
+        assert_eq!(numbers(Sample::AtMost(0), 3), [1]);
     }
 }

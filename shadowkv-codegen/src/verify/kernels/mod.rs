@@ -3,7 +3,7 @@
 //! A kernel's file here has its name, as have its oracle, its template and its plan. To add one: the oracle, a file with
 //! functions `cases` and `layer`, and a line in [`SUBJECTS`].
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::batch::Lengths;
 use super::case::Case;
@@ -60,7 +60,8 @@ pub enum Purpose {
 }
 
 /// The launch of one layer of a model, all of whose sequences are equally long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Layer {
     /// Sequences.
     pub batch: u32,
