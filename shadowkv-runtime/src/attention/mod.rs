@@ -26,7 +26,7 @@
 //! [`ShadowKvAttention::fork`], [`ShadowKvAttention::save`] and [`ShadowKvAttention::restore`], when it is dropped, and for
 //! each eigenproblem on an NVIDIA GPU, the Gram matrix of which is checked on the host: once per layer for a prompt longer than
 //! an exact window, and for a shorter one when its window first overflows. A host that is more than a hundred steps ahead waits
-//! for one of those.
+//! for one of those. Whatever context the calling thread has made current is current again when a call returns.
 
 mod check;
 mod error;
@@ -139,6 +139,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
         layers: usize,
         room: &ShadowRoom,
     ) -> Result<ShadowKvAttention<D>, AttentionError> {
+        let _entered = device.enter();
         let room = ShadowRoom {
             call_rows: room.call_rows.max(1),
             ..room.clone()
@@ -180,6 +181,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     ///
     /// No room: as many tokens are not free in one piece.
     pub fn admit(&mut self, prompt: usize, capacity: usize) -> Result<usize, AttentionError> {
+        let _entered = self.device.enter();
         Ok(self.store.admit(&self.device, prompt, capacity)?)
     }
 
@@ -189,6 +191,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     ///
     /// It is in a step that other layers have yet to see; there is no such sequence.
     pub fn remove(&mut self, sequence: usize) -> Result<(), AttentionError> {
+        let _entered = self.device.enter();
         self.is_sequence(sequence)?;
         if self.step.as_ref().is_some_and(|step| !step.failed) {
             self.settle()?;
@@ -218,6 +221,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     ///
     /// No room; a step that other layers have yet to see; the device failed.
     pub fn fork(&mut self, sequence: usize, capacity: usize) -> Result<usize, AttentionError> {
+        let _entered = self.device.enter();
         self.between_steps("fork a sequence")?;
         Ok(self.store.fork(&self.device, sequence, capacity)?)
     }
@@ -228,6 +232,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     ///
     /// The file cannot be written; a step that other layers have yet to see; the device failed.
     pub fn save(&mut self, sequence: usize, path: &Path) -> Result<(), AttentionError> {
+        let _entered = self.device.enter();
         self.between_steps("save a sequence")?;
         Ok(self.store.save(&self.device, sequence, path)?)
     }
@@ -240,6 +245,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     /// A file that is damaged, of another version, spec, layer count or element type; no room; a step that other layers have
     /// yet to see; the device failed.
     pub fn restore(&mut self, path: &Path, capacity: usize) -> Result<usize, AttentionError> {
+        let _entered = self.device.enter();
         self.between_steps("restore a sequence")?;
         Ok(self.store.restore(&self.device, path, capacity)?)
     }
@@ -255,6 +261,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     ///
     /// The device failed; there is no such sequence.
     pub fn statistics(&self, sequence: usize) -> Result<Statistics, AttentionError> {
+        let _entered = self.device.enter();
         self.is_sequence(sequence)?;
         Ok(self.store.statistics(&self.device, sequence)?)
     }
@@ -265,6 +272,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
     ///
     /// Something failed.
     pub fn synchronise(&self) -> Result<(), AttentionError> {
+        let _entered = self.device.enter();
         Ok(self.device.wait()?)
     }
 
@@ -294,6 +302,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
         keys_values: &KeysValues<'_>,
         attended: Option<(&TensorView<'_>, &mut TensorViewMut<'_>)>,
     ) -> Result<(), AttentionError> {
+        let _entered = self.device.enter();
         self.settle()?;
         let rows = self.check_new(layer, new, true)?;
         self.check_keys_values(keys_values, rows)?;
@@ -318,6 +327,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
         new: &[NewTokens],
         keys_values: &KeysValues<'_>,
     ) -> Result<(), AttentionError> {
+        let _entered = self.device.enter();
         self.settle()?;
         let rows = self.check_new(layer, new, false)?;
         self.check_keys_values(keys_values, rows)?;
@@ -349,6 +359,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
         q: &TensorView<'_>,
         output: &mut TensorViewMut<'_>,
     ) -> Result<(), AttentionError> {
+        let _entered = self.device.enter();
         let appended = self.step.as_ref().and_then(|step| step.appended);
         if appended != Some(layer) {
             return Err(AttentionError::Order {
@@ -433,6 +444,7 @@ impl<D: TensorDevice> ShadowKvAttention<D> {
 impl<D: TensorDevice> Drop for ShadowKvAttention<D> {
     /// Waits: what is enqueued still uses the memory that goes. A failure has been told of, or comes too late for anybody.
     fn drop(&mut self) {
+        let _entered = self.device.enter();
         let _ = self.device.wait();
     }
 }

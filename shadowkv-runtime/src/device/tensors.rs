@@ -401,6 +401,12 @@ pub struct Columns {
 
 /// A device that reads and writes callers' tensors.
 pub trait TensorDevice: SparseDevice {
+    /// What gives the calling thread back what it had when it is dropped.
+    type Entered;
+
+    /// Remembers what the calling thread has made current, which calls may change, until the result is dropped.
+    fn enter(&self) -> Self::Entered;
+
     /// Whether it takes such tensors.
     fn takes(&self, place: TensorPlace, element: TensorType) -> bool;
 

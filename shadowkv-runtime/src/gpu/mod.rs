@@ -107,9 +107,14 @@ pub trait Gpu: Debug + Send + Sync + 'static {
     type Kernel: Debug + Clone + Send + Sync;
     /// Captured work.
     type Graph: Debug + Send + Sync;
+    /// What gives the calling thread back what it had when it is dropped.
+    type Entered;
 
     /// What it is.
     fn properties(&self) -> &Properties;
+
+    /// Remembers what the calling thread has made current (a CUDA context), which calls may change, until the result is dropped.
+    fn enter(&self) -> Self::Entered;
 
     /// Bytes of memory that are free now, whoever uses the rest.
     ///

@@ -162,10 +162,13 @@ impl Gpu for Sabotaged {
     type Module = EmulatedModule;
     type Kernel = Kernel;
     type Graph = <EmulatedGpu as Gpu>::Graph;
+    type Entered = ();
 
     fn properties(&self) -> &Properties {
         self.gpu.properties()
     }
+
+    fn enter(&self) {}
 
     fn free_bytes(&self) -> Result<u64, GpuError> {
         self.gpu.free_bytes()

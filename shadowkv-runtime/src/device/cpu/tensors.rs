@@ -9,6 +9,10 @@ use crate::device::tensors::{
 use crate::device::{Activation, DeviceError};
 
 impl TensorDevice for CpuDevice {
+    type Entered = ();
+
+    fn enter(&self) {}
+
     fn takes(&self, place: TensorPlace, _element: TensorType) -> bool {
         place == TensorPlace::Host
     }

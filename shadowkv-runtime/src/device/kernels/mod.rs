@@ -116,6 +116,7 @@ impl<G: Gpu> KernelDevice<G> {
         package: &Package,
         images: &Images,
     ) -> Result<KernelDevice<G>, KernelsError> {
+        let _entered = gpu.enter();
         package.check_spec(spec)?;
         if spec.decoder.as_ref().is_some_and(|decoder| decoder.qk_norm) {
             return Err(KernelsError::Unsupported {

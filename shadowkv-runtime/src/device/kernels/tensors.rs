@@ -63,6 +63,12 @@ impl<G: Gpu> KernelDevice<G> {
 }
 
 impl<G: Gpu> TensorDevice for KernelDevice<G> {
+    type Entered = G::Entered;
+
+    fn enter(&self) -> G::Entered {
+        self.gpu.enter()
+    }
+
     fn takes(&self, place: TensorPlace, element: TensorType) -> bool {
         place == TensorPlace::Host || element == TensorType::Bf16
     }

@@ -56,6 +56,33 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The calling thread's context until this is dropped.
+pub struct EnteredContext {
+    driver: Driver,
+    previous: Option<Handle>,
+}
+
+impl EnteredContext {
+    pub(super) fn new(driver: &Driver) -> EnteredContext {
+        let mut previous = Handle::NULL;
+        // SAFETY: a pointer to a live handle.
+        let code = unsafe { (driver.context_current)(&raw mut previous) };
+        EnteredContext {
+            driver: *driver,
+            previous: (code == 0).then_some(previous),
+        }
+    }
+}
+
+impl Drop for EnteredContext {
+    fn drop(&mut self) {
+        if let Some(previous) = self.previous {
+            // SAFETY: what was current, or none. A failure comes up again at the thread's next call.
+            let _ = unsafe { (self.driver.context_bind)(previous) };
+        }
+    }
+}
+
 impl Context {
     /// Makes it the calling thread's, unless it is lost.
     pub(super) fn bind(&self) -> Result<(), GpuError> {

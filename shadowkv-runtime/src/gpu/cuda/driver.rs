@@ -18,6 +18,7 @@ functions! {
         context_retain = cuDevicePrimaryCtxRetain(*mut Handle, c_int);
         context_release = cuDevicePrimaryCtxRelease_v2(c_int);
         context_bind = cuCtxSetCurrent(Handle);
+        context_current = cuCtxGetCurrent(*mut Handle);
         context_device = cuCtxGetDevice(*mut c_int);
         context_synchronise = cuCtxSynchronize();
         priority_range = cuCtxGetStreamPriorityRange(*mut c_int, *mut c_int);

@@ -5,7 +5,7 @@
 //! bindings that load by themselves panic on what an older driver lacks, and an enum cannot hold what a newer one returns.
 //!
 //! A GPU is opened on its primary context, which other libraries of the process share, or on a context that the caller has
-//! made: then no context is created or retained, and the caller's stays the calling thread's current one. Memory comes from the driver's pool, so
+//! made: then no context is created or retained. Memory comes from the driver's pool, so
 //! that [`Gpu::free`] is in the order of a stream.
 
 mod blas;
@@ -31,6 +31,8 @@ pub use memory::{CudaHostMemory, CudaMemory};
 pub use module::{CudaKernel, CudaModule};
 pub use open::OpenError;
 pub use stream::{CudaEvent, CudaGraph, CudaStream};
+
+pub use self::context::EnteredContext;
 
 use self::context::Context;
 use self::table::Handle;
@@ -68,8 +70,8 @@ impl CudaGpu {
         Ok(CudaGpu { context })
     }
 
-    /// The GPU of a context (`CUcontext`) of the caller's. No context is created; this one becomes the calling thread's current
-    /// one, here and in later calls.
+    /// The GPU of a context (`CUcontext`) of the caller's. No context is created; calls make this one the calling thread's current
+    /// one, unless [`Gpu::enter`] is asked to give back what it had.
     ///
     /// # Errors
     ///
@@ -153,9 +155,14 @@ impl Gpu for CudaGpu {
     type Module = CudaModule;
     type Kernel = CudaKernel;
     type Graph = CudaGraph;
+    type Entered = EnteredContext;
 
     fn properties(&self) -> &Properties {
         &self.context.properties
+    }
+
+    fn enter(&self) -> EnteredContext {
+        EnteredContext::new(&self.context.driver)
     }
 
     fn free_bytes(&self) -> Result<u64, GpuError> {

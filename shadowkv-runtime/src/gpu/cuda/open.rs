@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_int};
 use std::sync::{Mutex, OnceLock};
 
-use super::context::{Captures, Context};
+use super::context::{Captures, Context, EnteredContext};
 use super::driver::{Driver, attribute, code};
 use super::table::Handle;
 use crate::gpu::{ImageKinds, Properties};
@@ -219,13 +219,14 @@ impl Context {
         Context::new(&driver, version, device, ordinal, (handle, true))
     }
 
-    /// A context of the caller's, which becomes the calling thread's.
+    /// A context of the caller's.
     ///
     /// # Safety
     ///
     /// A live context, which stays alive as long as this does.
     pub(super) unsafe fn adopt(handle: Handle) -> Result<Context, OpenError> {
         let (driver, version) = initialised(0)?;
+        let _entered = EnteredContext::new(&driver);
         let probe = Probe {
             driver: &driver,
             device: 0,

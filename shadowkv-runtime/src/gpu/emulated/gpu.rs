@@ -77,10 +77,13 @@ impl Gpu for EmulatedGpu {
     type Module = EmulatedModule;
     type Kernel = EmulatedKernel;
     type Graph = EmulatedGraph;
+    type Entered = ();
 
     fn properties(&self) -> &Properties {
         &self.shared.properties
     }
+
+    fn enter(&self) {}
 
     fn free_bytes(&self) -> Result<u64, GpuError> {
         let state = self.shared.lock();
