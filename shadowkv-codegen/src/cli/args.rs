@@ -210,6 +210,10 @@ pub(super) struct VerifyArguments {
     /// Spec file.
     pub(super) spec: PathBuf,
 
+    /// What to verify on: emulated, or an NVIDIA GPU as cuda:0, which tells results but neither races nor stray accesses.
+    #[arg(long, value_name = "DEVICE", default_value = "emulated", value_parser = super::verify::device)]
+    pub(super) device: super::verify::On,
+
     /// A kernel to verify, or several with commas; all unless given.
     #[arg(short, long, value_name = "KERNEL", value_delimiter = ',')]
     pub(super) kernel: Vec<String>,
@@ -218,9 +222,9 @@ pub(super) struct VerifyArguments {
     #[arg(long, value_name = "TEXT")]
     pub(super) case: Option<String>,
 
-    /// What to compile for, and the kind of GPU that is emulated.
-    #[arg(long, value_name = "ARCH", default_value = "sm_80")]
-    pub(super) arch: Arch,
+    /// What to compile for, and the kind of GPU that is emulated; sm_80, or what a real one is, unless given.
+    #[arg(long, value_name = "ARCH")]
+    pub(super) arch: Option<Arch>,
 
     /// Changes all inputs.
     #[arg(long, value_name = "N", default_value = "0")]

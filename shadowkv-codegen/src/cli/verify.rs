@@ -7,7 +7,11 @@ use std::sync::OnceLock;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use shadowkv_codegen::report::{REPORT_SCHEMA, case_failure, verification_table};
+#[cfg(feature = "cuda")]
+use shadowkv_codegen::verify::Hardware;
 use shadowkv_codegen::verify::{EmulatedGpu, Verification, VerifyOptions, verify};
+#[cfg(feature = "cuda")]
+use shadowkv_runtime::gpu::{Gpu as _, cuda::CudaGpu};
 use shadowkv_runtime::nvrtc::Arch;
 
 use super::args::{Format, VerifyArguments};
@@ -46,32 +50,37 @@ pub(super) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<()
         );
         Failure::new(Code::NoCompiler, message)
     })?;
+    let (arch, hardware) = opened(arguments)?;
     let compiled = compiler::for_emulation(
         &plan,
         &nvrtc,
         &arguments.kernel,
-        arguments.arch,
+        arch,
         arguments.jobs,
         terminal,
     )?;
 
     let bar: OnceLock<ProgressBar> = OnceLock::new();
-    let verification = verify(
-        &plan,
-        &compiled,
-        &EmulatedGpu::for_arch(arguments.arch),
-        &options,
-        &|cases| {
-            let bar = bar.get_or_init(|| terminal.progress("verifying", cases as u64));
-            bar.tick();
-        },
-        &|kernel, case| {
-            if let Some(bar) = bar.get() {
-                bar.set_message(format!("{kernel}: {case}"));
-                bar.inc(1);
-            }
-        },
-    );
+    let started = |cases: usize| {
+        let bar = bar.get_or_init(|| terminal.progress("verifying", cases as u64));
+        bar.tick();
+    };
+    let done = |kernel: &str, case: &str| {
+        if let Some(bar) = bar.get() {
+            bar.set_message(format!("{kernel}: {case}"));
+            bar.inc(1);
+        }
+    };
+    let verification = match hardware {
+        None => {
+            let gpu = EmulatedGpu::for_arch(arch);
+            verify(&plan, &compiled, &gpu, &options, &started, &done)
+        }
+        #[cfg(feature = "cuda")]
+        Some(gpu) => verify(&plan, &compiled, &gpu, &options, &started, &done),
+        #[cfg(not(feature = "cuda"))]
+        Some(never) => match never {},
+    };
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
@@ -81,7 +90,7 @@ pub(super) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<()
         command: "verify",
         passed: verification.passed(),
         spec: arguments.spec.clone(),
-        arch: arguments.arch,
+        arch,
         nvrtc: compiler::version(&nvrtc),
         verification: &verification,
     };
@@ -90,6 +99,63 @@ pub(super) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<()
         Format::Text => terminal.result(&text(&report))?,
     }
     tell_failures(&verification, arguments)
+}
+
+/// What kernels are verified on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// The emulated GPU.
+    Emulated,
+    /// The NVIDIA GPU of that number.
+    Cuda(u32),
+}
+
+/// Reads `emulated`, `cuda` or `cuda:N`.
+pub(super) fn device(text: &str) -> Result<On, String> {
+    match text {
+        "emulated" => return Ok(On::Emulated),
+        "cuda" => return Ok(On::Cuda(0)),
+        _ => {}
+    }
+    let number = text
+        .strip_prefix("cuda:")
+        .and_then(|number| number.parse().ok());
+    number
+        .map(On::Cuda)
+        .ok_or_else(|| "it is `emulated`, `cuda` or, with a number, `cuda:1`".to_owned())
+}
+
+#[cfg(feature = "cuda")]
+type RealGpu = Hardware<CudaGpu>;
+#[cfg(not(feature = "cuda"))]
+type RealGpu = std::convert::Infallible;
+
+/// What to compile for, and the GPU if it is a real one.
+fn opened(arguments: &VerifyArguments) -> Result<(Arch, Option<RealGpu>), Failure> {
+    match arguments.device {
+        On::Emulated => Ok((arguments.arch.unwrap_or(Arch::Sm80), None)),
+        #[cfg(feature = "cuda")]
+        On::Cuda(number) => {
+            let gpu = CudaGpu::open(number)
+                .map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+            let (major, minor) = gpu.properties().compute_capability;
+            let own = Arch::for_device(major, minor);
+            let arch = arguments.arch.or(own).ok_or_else(|| {
+                let name = &gpu.properties().name;
+                let message = format!(
+                    "{name} has compute capability {major}.{minor}; kernels are made for 8.0 and newer"
+                );
+                Failure::new(Code::Usage, message)
+            })?;
+            // Nothing is timed here: the size of its cache does not matter.
+            Ok((arch, Some(Hardware::new(gpu, 0))))
+        }
+        #[cfg(not(feature = "cuda"))]
+        On::Cuda(_) => Err(Failure::new(
+            Code::Usage,
+            "this program was built without the feature `cuda`".to_owned(),
+        )),
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -137,7 +203,12 @@ fn again(arguments: &VerifyArguments, kernel: &str, case: &str) -> String {
     for set in &arguments.set {
         words.extend(["--set".into(), set.into()]);
     }
-    words.extend(["--arch".into(), arguments.arch.name().into()]);
+    if let On::Cuda(number) = arguments.device {
+        words.extend(["--device".into(), format!("cuda:{number}").into()]);
+    }
+    if let Some(arch) = arguments.arch {
+        words.extend(["--arch".into(), arch.name().into()]);
+    }
     if arguments.seed != 0 {
         words.extend(["--seed".into(), arguments.seed.to_string().into()]);
     }

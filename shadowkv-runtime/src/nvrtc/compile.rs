@@ -113,8 +113,11 @@ impl fmt::Display for CompileFailure {
 
 impl std::error::Error for CompileFailure {}
 
+/// The first version that keeps what it compiled, where there is a driver, unless told otherwise.
+const OWN_CACHE: (i32, i32) = (12, 9);
+
 pub(super) fn compile(
-    api: Api,
+    (api, version): (Api, (i32, i32)),
     request: &CompileRequest<'_>,
 ) -> Result<Compiled, Box<CompileFailure>> {
     let started = Instant::now();
@@ -123,6 +126,11 @@ pub(super) fn compile(
     let mut options = Vec::new();
     for argument in request.arguments() {
         options.push(c_string(request, "option", &argument)?);
+    }
+    // What comes out of the compiler's own cache comes without ptxas' log; ours keeps both. No part of our cache's key: it
+    // changes nothing of what is compiled.
+    if version >= OWN_CACHE {
+        options.push(c_string(request, "option", "--no-cache")?);
     }
     let mut headers = Vec::new();
     for (include, text) in request.headers {

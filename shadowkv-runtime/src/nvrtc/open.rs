@@ -187,6 +187,6 @@ impl Nvrtc {
     /// # Errors
     /// The compiler's diagnostics, with the PTX where ptxas is who complains.
     pub fn compile(&self, request: &CompileRequest<'_>) -> Result<Compiled, Box<CompileFailure>> {
-        compile::compile(self.api, request)
+        compile::compile((self.api, self.version()), request)
     }
 }
