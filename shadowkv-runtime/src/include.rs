@@ -7,7 +7,7 @@
 ///
 /// * a `pub const` for each value of the spec that kernels are specialised for, such as `HEAD_DIM` and `CHUNK_SIZE`;
 /// * for each kernel an argument struct, a struct of the sizes that its grid depends on, and an unsafe function that launches
-///   it through a [`Launch`](crate::launch::Launch), such as a [`gpu::Launcher`](crate::gpu::Launcher);
+///   it through a [`Launch`](crate::launch::Launch), such as a `gpu::Launcher`;
 /// * `FILES`, the package's files: manifest, sources, and the binaries that the builder was asked for;
 /// * `package()`, the [`Package`](crate::package::Package) of them. Its images come from the embedded binaries, and where
 ///   there is none for the device, from the cache or from NVRTC.

@@ -424,7 +424,7 @@ pub(super) struct BenchArguments {
 pub(super) struct PredictArguments {
     /// Measure nothing: what steps would take on a GPU that need not be there, by the cost model.
     ///
-    /// No device is opened; --device, --memory and --steps are not looked at.
+    /// No device is opened; --device, --memory and --steps are not looked at. A step is one CUDA graph unless --no-graphs.
     #[arg(long)]
     pub(super) predict: bool,
 

@@ -25,6 +25,7 @@ struct Report {
     gpu: String,
     spec: String,
     hit_rate: f64,
+    graphs: bool,
     gpu_bytes: u64,
     host_limit_bytes: Option<u64>,
     rows: Vec<Row>,
@@ -37,6 +38,8 @@ struct Row {
     context: usize,
     /// 0 where not one sequence fits.
     batch: usize,
+    /// Whether the halves of the batch take turns.
+    turns: bool,
     /// Why there is no prediction; absent where there is.
     error: Option<String>,
     predicted_step_ms: f64,
@@ -90,6 +93,8 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         spec: &spec,
         package: &package,
         hit_rate: arguments.hit_rate.unwrap_or(HIT_RATE),
+        graphs: !arguments.on.no_graphs,
+        turns: arguments.turns.wanted(),
         host_limit: own.host_memory.map(|size| size.as_u64()),
     };
     let mut rows = Vec::new();
@@ -107,6 +112,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         gpu: gpu.name.clone(),
         spec: spec.name.clone(),
         hit_rate: prediction.hit_rate,
+        graphs: prediction.graphs,
         gpu_bytes: gpu.memory_bytes,
         host_limit_bytes: prediction.host_limit,
         rows,
@@ -130,6 +136,10 @@ pub(super) struct Prediction<'a> {
     pub(super) spec: &'a Spec,
     pub(super) package: &'a Package,
     pub(super) hit_rate: f64,
+    /// Whether a step is one CUDA graph.
+    pub(super) graphs: bool,
+    /// Whether halves of a batch take turns; `None`: as the decoder has it.
+    pub(super) turns: Option<bool>,
     pub(super) host_limit: Option<u64>,
 }
 
@@ -146,7 +156,7 @@ impl Prediction<'_> {
         })
     }
 
-    pub(super) fn step(
+    fn step(
         &self,
         attention: Attention,
         context: usize,
@@ -160,6 +170,8 @@ impl Prediction<'_> {
             context: context as u64,
             batch: batch as u64,
             hit_rate: self.hit_rate,
+            graphs: self.graphs,
+            turns: self.turns,
         };
         step_time(self.gpu, self.spec, self.package.manifest(), &step)
             .map_err(|error| Failure::new(Code::Usage, error))
@@ -184,6 +196,7 @@ impl Prediction<'_> {
             attention: attention.name(),
             context,
             batch,
+            turns: false,
             error: None,
             predicted_step_ms: 0.0,
             predicted_tokens_per_second: 0.0,
@@ -204,6 +217,7 @@ impl Prediction<'_> {
         };
         if row.error.is_none() {
             let time = self.step(attention, context, batch)?;
+            row.turns = time.turns;
             row.predicted_step_ms = time.seconds * 1e3;
             row.predicted_tokens_per_second = time.tokens_per_second;
             row.breakdown = time.breakdown.iter().map(Part::from).collect();
@@ -235,22 +249,20 @@ fn picture(report: &Report) -> String {
     picture::gantt(&title, &panels.collect::<Vec<_>>())
 }
 
-/// The streams of the layer in the middle, microseconds from its begin.
+/// The streams while the layer in the middle runs, microseconds from its begin. Where halves take turns, parts of its neighbours run
+/// between its own.
 fn lanes(time: &StepTime) -> Vec<Lane> {
     let layers = time.graph.nodes.iter().filter_map(|node| node.layer).max();
     let middle = layers.map(|last| last / 2);
-    let spans = time.graph.schedule(time.launch_gap);
-    let own = || {
-        let nodes = time.graph.nodes.iter().zip(&spans);
-        nodes.filter(|(node, _)| node.layer.is_some() && node.layer == middle)
-    };
-    let begin = own()
-        .map(|(_, span)| span.begin)
-        .fold(f64::INFINITY, f64::min);
+    let all = || time.graph.nodes.iter().zip(&time.spans);
+    let own = || all().filter(|(node, _)| node.layer.is_some() && node.layer == middle);
+    let begins = own().map(|(_, span)| span.begin);
+    let begin = begins.fold(f64::INFINITY, f64::min);
+    let end = own().map(|(_, span)| span.end).fold(begin, f64::max);
     let lane = |stream, name: &str| Lane {
         name: name.to_owned(),
-        bars: own()
-            .filter(|(node, _)| node.stream == stream)
+        bars: all()
+            .filter(|(node, span)| node.stream == stream && begin <= span.begin && span.end <= end)
             .map(|(node, span)| {
                 let from = (span.begin - begin) * 1e6;
                 (node.name.to_owned(), from, (span.end - begin) * 1e6)
@@ -269,16 +281,28 @@ fn lanes(time: &StepTime) -> Vec<Lane> {
 
 fn text(report: &Report) -> String {
     let mut text = format!(
-        "{} on {}: PREDICTED by the cost model, not measured; {:.0} % of the selected chunks resident\n\n{}\n",
+        "{} on {}: PREDICTED by the cost model, not measured; {:.0} % of the selected chunks resident, {}\n\n{}\n",
         report.spec,
         report.gpu,
         100.0 * report.hit_rate,
+        if report.graphs {
+            "a step one CUDA graph"
+        } else {
+            "kernels launched one by one"
+        },
         rows(report)
     );
     for row in report.rows.iter().filter(|row| row.error.is_none()) {
         let heading = format!(
-            "\n{}, {} tokens, batch {}:\n\n",
-            row.attention, row.context, row.batch
+            "\n{}, {} tokens, batch {}{}:\n\n",
+            row.attention,
+            row.context,
+            row.batch,
+            if row.turns {
+                " in two halves that take turns"
+            } else {
+                ""
+            }
         );
         text.push_str(&heading);
         text.push_str(&breakdown(row));

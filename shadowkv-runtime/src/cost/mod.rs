@@ -7,6 +7,7 @@
 //! | what a launch moves and executes, from its manifest | [`counts`] |
 //! | operations on two streams, and when each runs | [`graph`] |
 //! | a decode step of this program | [`step`] |
+//! | whether halves of a batch take turns | [`turns`] |
 //! | steps that were measured | [`measured`] |
 //! | a decode step of the paper's program, which the model must reproduce | [`paper`] |
 
@@ -17,6 +18,7 @@ pub mod kernel;
 pub mod measured;
 pub mod paper;
 pub mod step;
+pub mod turns;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! Its method: scores by a product and a softmax, the group's maximum, `topk`, and the order of hits and misses one after the other;
 //! only the chunks of the last step are kept, of which 60 % are hits; keys are rebuilt and rotated beside the fetch of values.
 
-use super::graph::{Graph, Node, Stream};
+use super::graph::{Graph, Node, Pace, Stream};
 use super::step::StepTime;
 use super::{GpuFacts, Limiter};
 
@@ -287,7 +287,11 @@ impl<'a> Builder<'a> {
         self.add("norm", Stream::Main, 2, 0.0, &[]);
         self.product("logits", self.shape.hidden, self.shape.vocab);
         self.add("sample", Stream::Main, 2, 0.0, &[]);
-        // The gaps are in the operations.
-        StepTime::new(self.graph, 0.0, self.batch)
+        // The gaps are in the operations, and what is beside a fetch in its rate.
+        let pace = Pace {
+            launch_gap: 0.0,
+            fetch_beside: 1.0,
+        };
+        StepTime::new(self.graph, &pace, self.batch)
     }
 }

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::counts::{CountError, kernel_counts};
-use super::graph::{Graph, Node, Stream, makespan};
+use super::graph::{Graph, Node, Pace, Span, Stream, makespan};
+use super::turns::{HOST_BYTE_COST, gains_by_turns};
 use super::{GpuFacts, Limiter, kernel_time};
 use crate::manifest::{Manifest, Sizes};
 use crate::spec::{Decoder, Spec};
@@ -29,6 +30,10 @@ pub struct Step {
     pub batch: u64,
     /// Share of the selected chunks that are resident, 0 to 1.
     pub hit_rate: f64,
+    /// Whether the step is one CUDA graph, or the host launches one operation after the other.
+    pub graphs: bool,
+    /// Whether the halves of the batch take turns; `None`: where [`gains_by_turns`] says so.
+    pub turns: Option<bool>,
 }
 
 /// A step's time by the model.
@@ -40,12 +45,14 @@ pub struct StepTime {
     pub tokens_per_second: f64,
     /// Sums over the layers, in the order of the first of each.
     pub breakdown: Vec<Share>,
+    /// Whether the halves of the batch take turns.
+    pub turns: bool,
     /// The operations.
     #[serde(skip)]
     pub graph: Graph,
-    /// Of each operation, from the one before to the next that the host can enqueue, seconds.
+    /// When each of them runs.
     #[serde(skip)]
-    pub launch_gap: f64,
+    pub spans: Vec<Span>,
 }
 
 /// What operations of one name take of a step.
@@ -78,6 +85,9 @@ pub enum StepError {
     Count(#[from] CountError),
 }
 
+/// Bytes of an element of weights, keys and values.
+const ELEMENT_BYTES: u64 = 2;
+
 /// Sequences whose logits are computed and sampled together.
 const LOGIT_ROWS: u64 = 32;
 
@@ -85,9 +95,9 @@ const LOGIT_ROWS: u64 = 32;
 /// 28672 outputs, cuBLAS measured 0.79 to 0.88 on an H200.
 const PRODUCTS_ATTAINED: f64 = 0.83;
 
-/// How much longer a fetch takes beside the kernels of the main stream than alone. On an H200 fetches took 1.02 to 1.4 times as long beside
-/// kernels that read device memory; within that, this fits whole steps on an H100.
-const FETCH_BESIDE: f64 = 1.1;
+/// How many times as long a fetch takes while the main stream runs something as alone. On an H200 fetches took 1.02 to 1.4 times as
+/// long beside kernels that read device memory; within that, this fits whole steps on an H100.
+const FETCH_BESIDE: f64 = 1.3;
 
 /// The step of a model of `manifest`'s package on `gpu`. The window of the last tokens is taken to be half full, and no chunk to be folded.
 ///
@@ -108,40 +118,63 @@ pub fn step_time(
     let mut builder = Builder {
         gpu,
         manifest,
+        spec,
+        decoder,
+        step,
         sizes: sizes(spec, step),
         graph: Graph::default(),
     };
-    builder.kernel("embed", None, Stream::Main, &[])?;
-    for layer in 0..decoder.layers {
-        builder.layer(spec, decoder, step, layer)?;
+    let halves = halves(spec, decoder, step);
+    builder.each(&halves, "embed")?;
+    match halves.as_slice() {
+        [a, b] => builder.in_turn([*a, *b])?,
+        all => builder.in_order(all)?,
     }
-    builder.kernel("rms_norm", None, Stream::Main, &[])?;
-    for first in (0..step.batch).step_by(LOGIT_ROWS as usize) {
-        let rows = LOGIT_ROWS.min(step.batch - first);
-        let (hidden, vocab) = (u64::from(decoder.hidden), u64::from(decoder.vocab));
-        builder.product("logits", None, rows, (hidden, vocab), 4);
-        builder.sizes.set("batch", rows);
-        builder.kernel("sample", None, Stream::Main, &[])?;
+    builder.each(&halves, "rms_norm")?;
+    builder.logits()?;
+    let pace = Pace {
+        launch_gap: if step.graphs { 0.0 } else { gpu.launch_gap },
+        fetch_beside: FETCH_BESIDE,
+    };
+    Ok(StepTime {
+        turns: halves.len() > 1,
+        ..StepTime::new(builder.graph, &pace, step.batch)
+    })
+}
+
+/// Sequences of each part of the batch: of all, or of two halves that take turns.
+fn halves(spec: &Spec, decoder: &Decoder, step: &Step) -> Vec<u64> {
+    let weight_bytes = decoder.layer_weights(&spec.attention) * ELEMENT_BYTES;
+    let costs = (ELEMENT_BYTES, HOST_BYTE_COST);
+    let wanted = |wanted: Option<bool>| {
+        wanted.unwrap_or_else(|| gains_by_turns(spec, step.batch, costs, weight_bytes))
+    };
+    if step.method == Method::ShadowKv && step.batch > 1 && wanted(step.turns) {
+        let first = step.batch.div_ceil(2);
+        vec![first, step.batch - first]
+    } else {
+        vec![step.batch]
     }
-    Ok(StepTime::new(builder.graph, gpu.launch_gap, step.batch))
 }
 
 impl StepTime {
     /// Of a step of `batch` sequences with the operations of `graph`.
-    pub(super) fn new(graph: Graph, launch_gap: f64, batch: u64) -> StepTime {
-        let seconds = makespan(&graph.schedule(launch_gap));
+    pub(super) fn new(graph: Graph, pace: &Pace, batch: u64) -> StepTime {
+        let spans = graph.schedule(pace);
+        let seconds = makespan(&spans);
         let mut breakdown: Vec<Share> = Vec::new();
-        for node in &graph.nodes {
+        for (node, span) in graph.nodes.iter().zip(&spans) {
+            let seconds = span.end - span.begin;
             match breakdown.iter_mut().find(|own| own.name == node.name) {
                 Some(own) => {
                     own.count += 1;
-                    own.seconds += node.seconds;
+                    own.seconds += seconds;
                 }
                 None => breakdown.push(Share {
                     name: node.name,
                     stream: node.stream,
                     count: 1,
-                    seconds: node.seconds,
+                    seconds,
                     limiter: node.limiter,
                 }),
             }
@@ -150,8 +183,9 @@ impl StepTime {
             seconds,
             tokens_per_second: batch as f64 / seconds,
             breakdown,
+            turns: false,
             graph,
-            launch_gap,
+            spans,
         }
     }
 }
@@ -192,44 +226,113 @@ pub(super) fn sizes(spec: &Spec, step: &Step) -> Sizes {
 struct Builder<'a> {
     gpu: &'a GpuFacts,
     manifest: &'a Manifest,
+    spec: &'a Spec,
+    decoder: &'a Decoder,
+    step: &'a Step,
     sizes: Sizes,
     graph: Graph,
 }
 
 impl Builder<'_> {
-    fn layer(
-        &mut self,
-        spec: &Spec,
-        decoder: &Decoder,
-        step: &Step,
-        layer: u32,
-    ) -> Result<(), CountError> {
-        let at = Some(layer);
-        let hidden = u64::from(decoder.hidden);
-        let ffn = u64::from(decoder.ffn);
-        let queries = u64::from(spec.attention.query_heads() * spec.attention.head_dim);
-        let qkv = queries + 2 * u64::from(spec.attention.key_width());
-        let rows = step.batch;
-        self.kernel("rms_norm", at, Stream::Main, &[])?;
-        self.product("qkv", at, rows, (hidden, qkv), 2);
-        self.kernel("rope_append", at, Stream::Main, &[])?;
-        match step.method {
-            Method::Full => {
-                self.kernel("decode_attention", at, Stream::Main, &[])?;
-            }
-            Method::ShadowKv => {
-                self.kernel("landmark_score", at, Stream::Main, &[])?;
-                let selected = self.kernel("select_chunks", at, Stream::Main, &[])?;
-                let fetched = self.kernel("gather_values", at, Stream::Fetch, &selected)?;
-                self.kernel("reconstruct_keys", at, Stream::Main, &[])?;
-                self.kernel("sparse_attention", at, Stream::Main, &fetched)?;
+    /// What comes is of `batch` sequences.
+    fn turn_to(&mut self, batch: u64) {
+        let step = Step {
+            batch,
+            ..*self.step
+        };
+        self.sizes = sizes(self.spec, &step);
+    }
+
+    fn each(&mut self, halves: &[u64], name: &'static str) -> Result<(), CountError> {
+        for half in halves {
+            self.turn_to(*half);
+            self.kernel(name, None, Stream::Main, &[])?;
+        }
+        Ok(())
+    }
+
+    fn in_order(&mut self, halves: &[u64]) -> Result<(), CountError> {
+        for layer in 0..self.decoder.layers {
+            for half in halves {
+                let fetched = self.before(layer, *half)?;
+                self.after(layer, *half, &fetched)?;
             }
         }
-        self.product("output", at, rows, (queries, hidden), 2);
+        Ok(())
+    }
+
+    /// As the decoder has it: a half's attention is ended once the other's has begun.
+    fn in_turn(&mut self, [a, b]: [u64; 2]) -> Result<(), CountError> {
+        let mut waiting: Option<(u32, Vec<usize>)> = None;
+        for layer in 0..self.decoder.layers {
+            let fetched_a = self.before(layer, a)?;
+            if let Some((layer, fetched_b)) = waiting {
+                self.after(layer, b, &fetched_b)?;
+            }
+            waiting = Some((layer, self.before(layer, b)?));
+            self.after(layer, a, &fetched_a)?;
+        }
+        match waiting {
+            Some((layer, fetched)) => self.after(layer, b, &fetched),
+            None => Ok(()),
+        }
+    }
+
+    fn widths(&self) -> (u64, u64) {
+        let queries = self.spec.attention.query_heads() * self.spec.attention.head_dim;
+        (u64::from(self.decoder.hidden), u64::from(queries))
+    }
+
+    /// A layer of `batch` sequences as far as it gets without waiting for values; the fetch of these.
+    fn before(&mut self, layer: u32, batch: u64) -> Result<Vec<usize>, CountError> {
+        let at = Some(layer);
+        let (hidden, queries) = self.widths();
+        let qkv = queries + 2 * u64::from(self.spec.attention.key_width());
+        self.turn_to(batch);
         self.kernel("rms_norm", at, Stream::Main, &[])?;
-        self.product("gate_up", at, rows, (hidden, 2 * ffn), 2);
+        self.product("qkv", at, batch, (hidden, qkv), 2);
+        self.kernel("rope_append", at, Stream::Main, &[])?;
+        if self.step.method == Method::Full {
+            return Ok(Vec::new());
+        }
+        self.kernel("landmark_score", at, Stream::Main, &[])?;
+        let selected = self.kernel("select_chunks", at, Stream::Main, &[])?;
+        let fetched = self.kernel("gather_values", at, Stream::Fetch, &selected)?;
+        self.kernel("reconstruct_keys", at, Stream::Main, &[])?;
+        Ok(fetched)
+    }
+
+    /// The rest of it.
+    fn after(&mut self, layer: u32, batch: u64, fetched: &[usize]) -> Result<(), CountError> {
+        let at = Some(layer);
+        let (hidden, queries) = self.widths();
+        let ffn = u64::from(self.decoder.ffn);
+        self.turn_to(batch);
+        let attention = match self.step.method {
+            Method::Full => "decode_attention",
+            Method::ShadowKv => "sparse_attention",
+        };
+        self.kernel(attention, at, Stream::Main, fetched)?;
+        self.product("output", at, batch, (queries, hidden), 2);
+        self.kernel("rms_norm", at, Stream::Main, &[])?;
+        self.product("gate_up", at, batch, (hidden, 2 * ffn), 2);
         self.kernel("silu_mul", at, Stream::Main, &[])?;
-        self.product("down", at, rows, (ffn, hidden), 2);
+        self.product("down", at, batch, (ffn, hidden), 2);
+        Ok(())
+    }
+
+    /// Of all sequences together, as many rows at a time as the decoder takes.
+    fn logits(&mut self) -> Result<(), CountError> {
+        let (hidden, vocab) = (
+            u64::from(self.decoder.hidden),
+            u64::from(self.decoder.vocab),
+        );
+        for first in (0..self.step.batch).step_by(LOGIT_ROWS as usize) {
+            let rows = LOGIT_ROWS.min(self.step.batch - first);
+            self.product("logits", None, rows, (hidden, vocab), 4);
+            self.turn_to(rows);
+            self.kernel("sample", None, Stream::Main, &[])?;
+        }
         Ok(())
     }
 
@@ -251,10 +354,7 @@ impl Builder<'_> {
             layer,
             stream,
             after: after.to_vec(),
-            seconds: match stream {
-                Stream::Main => time.seconds,
-                Stream::Fetch => time.seconds * FETCH_BESIDE,
-            },
+            seconds: time.seconds,
             limiter: Some(time.limiter),
         });
         Ok(vec![place])

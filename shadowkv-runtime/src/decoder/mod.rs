@@ -430,20 +430,8 @@ pub fn weight_bytes(spec: &Spec, element_bytes: u64) -> u64 {
     let widths = Widths::new(spec, shape);
     let tables = if shape.tied_embeddings { 1 } else { 2 };
     let others = (tables * widths.vocab + 1) as u64 * widths.hidden as u64;
-    layer_weights(spec, shape) * u64::from(shape.layers) * element_bytes + others * element_bytes
-}
-
-/// Elements of the weights of one layer.
-fn layer_weights(spec: &Spec, shape: &Shape) -> u64 {
-    let widths = Widths::new(spec, shape);
-    let mut layer = widths.hidden * (widths.qkv + widths.queries + 3 * widths.ffn + 2);
-    if shape.qkv_bias {
-        layer += widths.qkv;
-    }
-    if shape.qk_norm {
-        layer += 2 * spec.attention.head_dim as usize;
-    }
-    layer as u64
+    let layer = shape.layer_weights(&spec.attention);
+    (layer * u64::from(shape.layers) + others) * element_bytes
 }
 
 /// Widths of a decoder's activations, elements.

@@ -10,7 +10,7 @@
 
 use super::{
     Append, Decoder, DecoderError, Device, DeviceError, KvStore, NewIds, Sampling, Scratch, Tile,
-    heads, layer_weights, samplings, tiles, whole,
+    heads, samplings, tiles, whole,
 };
 
 /// What a half of a batch is to the calls of a layer.
@@ -80,7 +80,8 @@ impl<D: Device> Decoder<D> {
 
     /// The batch as one tile, or, where that is worth it, in two halves.
     fn parts<K: KvStore<D>>(&self, device: &D, store: &K, new: &[NewIds]) -> Vec<Tile> {
-        let weight_bytes = layer_weights(&self.spec, &self.shape) * device.activation_bytes();
+        let weight_bytes =
+            self.shape.layer_weights(&self.spec.attention) * device.activation_bytes();
         let half = if new.len() > 1 && store.gains_by_turns(device, new.len(), weight_bytes) {
             new.len().div_ceil(2)
         } else {

@@ -211,6 +211,22 @@ pub struct Decoder {
     pub eos_tokens: Vec<u32>,
 }
 
+impl Decoder {
+    /// Elements of the weights of one layer.
+    pub fn layer_weights(&self, attention: &Attention) -> u64 {
+        let queries = u64::from(attention.query_heads() * attention.head_dim);
+        let qkv = queries + 2 * u64::from(attention.key_width());
+        let mut layer = u64::from(self.hidden) * (qkv + queries + 3 * u64::from(self.ffn) + 2);
+        if self.qkv_bias {
+            layer += qkv;
+        }
+        if self.qk_norm {
+            layer += 2 * u64::from(attention.head_dim);
+        }
+        layer
+    }
+}
+
 /// Model family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -62,7 +62,9 @@ fn the_largest_batches_of_a_model() {
             let fetch = of("gather_values").unwrap();
             assert_eq!(fetch["stream"], "fetch");
             assert_eq!(fetch["limiter"], "host");
-            assert_eq!(fetch["launches"], 32);
+            // A batch so large is worked on in two halves.
+            assert_eq!(row["turns"], true);
+            assert_eq!(fetch["launches"], 2 * 32);
         } else {
             assert!(of("gather_values").is_none() && of("decode_attention").is_some());
         }
@@ -75,6 +77,37 @@ fn the_largest_batches_of_a_model() {
         ran.stdout.contains("PREDICTED") && ran.stdout.contains("not measured"),
         "{ran}"
     );
+}
+
+#[test]
+fn turns_and_graphs() {
+    let report = |more: &[&str]| {
+        let mut all = vec!["--gpu", "h100", "--spec", "llama-3.1-8b"];
+        all.extend(["--context", "122k", "--attention", "shadowkv"]);
+        all.extend(more);
+        json(&all)
+    };
+    let turns = |report: &Value| report["rows"][0]["turns"].as_bool().unwrap();
+    let step = |report: &Value| report["rows"][0]["predicted_step_ms"].as_f64().unwrap();
+    let auto = report(&["--batch", "12"]);
+    let off = report(&["--batch", "12", "--turns", "off"]);
+    assert!(turns(&auto) && !turns(&off));
+    assert!(step(&auto) < step(&off), "{auto}\n{off}");
+    let (auto, on) = (report(&[]), report(&["--batch", "2", "--turns", "on"]));
+    assert!(!turns(&auto) && turns(&on));
+    // The first small kernels wait for the host, unless it launches all at once.
+    let small = [
+        "--spec",
+        "smollm2-135m",
+        "--context",
+        "1k",
+        "--attention",
+        "full",
+    ];
+    let (graph, launched) = (json(&small), json(&[&small[..], &["--no-graphs"]].concat()));
+    assert_eq!(graph["graphs"], true);
+    assert_eq!(launched["graphs"], false);
+    assert!(step(&launched) > step(&graph), "{graph}\n{launched}");
 }
 
 #[test]

@@ -8,10 +8,6 @@ use crate::device::DeviceError;
 use crate::device::sparse::{Selection, SparseLayer};
 use crate::gpu::{Gpu, GpuError, GpuMemory as _};
 
-/// Bytes of its own memory that a GPU reads in the time of one over `PCIe`: 2600 beside 50 GB/s on an H100, 1880 beside 24 on an
-/// A100.
-pub(super) const HOST_BYTE_COST: u64 = 52;
-
 impl<G: Gpu> KernelDevice<G> {
     /// Begins to fill the slots of the missing chunks.
     pub(super) fn fork_fetch(

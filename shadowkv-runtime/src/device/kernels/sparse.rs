@@ -428,7 +428,7 @@ impl<G: Gpu> SparseDevice for KernelDevice<G> {
     }
 
     fn host_byte_cost(&self) -> u64 {
-        super::fetch::HOST_BYTE_COST
+        crate::cost::turns::HOST_BYTE_COST
     }
 
     fn begin_fetch(

@@ -29,9 +29,6 @@ use crate::spec::Spec;
 use plan::{Planner, Sequence, StepPlan, Then};
 use room::{Memory, SPAN, Sizes, store_chunks};
 
-/// Selected chunks that are not resident, as a rule.
-const MISSING_PERCENT: u64 = 40;
-
 /// Keys and values by the method of `ShadowKV`.
 #[derive(Debug)]
 pub struct ShadowStore<D: SparseDevice> {
@@ -445,13 +442,8 @@ impl<D: SparseDevice> KvStore<D> for ShadowStore<D> {
         if let Some(wanted) = self.turns {
             return wanted;
         }
-        let method = &self.spec.shadowkv;
-        let chunk = method.chunk_size * self.spec.attention.key_width();
-        let selected = u64::from(method.selected_chunks() * chunk) * device.activation_bytes();
-        let fetched = batch as u64 * selected * device.host_byte_cost() * MISSING_PERCENT / 100;
-        // What is hidden is less than what is fetched. On an H100, Llama-3.1-8B (8 and 12 sequences) and GLM-4 (12 and 24) break
-        // even between 1.6 and 2.
-        fetched * 4 > weight_bytes * 7
+        let costs = (device.activation_bytes(), device.host_byte_cost());
+        crate::cost::turns::gains_by_turns(&self.spec, batch as u64, costs, weight_bytes)
     }
 
     fn settle(&mut self, device: &D) {
