@@ -213,7 +213,15 @@ impl Tuning {
     /// [`TuningError`], if it may not be used for `spec`.
     pub fn read(path: &Path, spec: &Spec) -> Result<Option<Tuning>, TuningError> {
         match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Where no folder is there is no file either; what writes there says what is in the way.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
             Err(source) => Err(TuningError::Read {
                 path: path.to_owned(),
                 source,
